@@ -1,0 +1,1 @@
+//! The array: catalogue, masking, sets and their leases, management API.

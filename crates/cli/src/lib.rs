@@ -1,0 +1,1 @@
+//! The command line: nothing but a client of the API.

@@ -1,0 +1,1 @@
+//! The freeze guard: a pair of processes that thaws whatever happens.

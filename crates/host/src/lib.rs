@@ -1,0 +1,1 @@
+//! This host's side: attachments, volumes, mounts, identity, namespaces.

@@ -1,0 +1,1 @@
+//! iSCSI protocol data units, login and session machines: bytes in, bytes out.

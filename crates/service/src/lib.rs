@@ -1,0 +1,1 @@
+//! The service of one host: coordination, providers, exposure, break.

@@ -1,0 +1,1 @@
+//! The LUN store: volumes, snapshots and durability behind one trait; the embedded thin pool.

@@ -1,0 +1,8 @@
+//! Every unsafe block of Umbra: ioctls and system calls that neither std nor rustix offers, each behind a safe function.
+//!
+//! One file per subject. What always holds: no policy lives here, a function does one system call (or one short, fixed
+//! sequence) and returns its `io::Error`; each unsafe block says why it is sound.
+
+#![allow(unsafe_code)]
+
+pub mod clock;

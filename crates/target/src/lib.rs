@@ -1,0 +1,1 @@
+//! Drives iscsi and scsi over sockets for any set of logical units.

@@ -1,0 +1,1 @@
+//! The coordinator of snapshot sets: a state machine without I/O, clock or threads.

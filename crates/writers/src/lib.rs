@@ -1,0 +1,1 @@
+//! Writers: PostgreSQL and command.
