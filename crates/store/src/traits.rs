@@ -1,0 +1,119 @@
+//! What the array sees of storage: devices by id, and each as an array of bytes.
+//!
+//! Picture: a [`LunStore`] owns thin devices; [`Volume`] is one of them, opened. Names, sizes and owners are the
+//! array's catalogue's. What always holds: an acknowledged write survives the death of the process, a flushed one
+//! the loss of the machine (A2); a cut is one instant for all of its pairs (S1, A3).
+
+use crate::Hold;
+use std::{sync::Arc, time::Duration};
+use umbra_base::Result;
+use umbra_thin::{Snapshot, ThinId};
+
+/// A store of thin devices.
+pub trait LunStore: Send + Sync + 'static {
+    /// Makes an empty device. Durable on return. An id in use is `object_already_exists`.
+    fn create(&self, id: ThinId) -> Result<()>;
+
+    /// Opens a device as `size_bytes` bytes. All opens of one id share what is in flight and what is held.
+    fn open(&self, id: ThinId, size_bytes: u64) -> Result<Arc<dyn Volume>>;
+
+    /// Holds writes and discards to these devices: waits until those in flight are done; later ones queue. Ends when
+    /// the [`Hold`] is dropped, or by itself after `lease` (at most 10 s): then [`LunStore::cut`] on it fails with
+    /// `hold_writes_timeout`.
+    fn hold(&self, ids: &[ThinId], lease: Duration) -> Result<Hold>;
+
+    /// Under a hold: cuts all pairs at one instant, in memory, in one metadata transaction (A3). The cost grows with
+    /// the number of pairs alone. Each origin is a held device, or the copy of an earlier pair.
+    fn cut(&self, hold: &Hold, pairs: &[Snapshot]) -> Result<Cut>;
+
+    /// Blocks until the transaction that has this cut is durable.
+    fn wait_durable(&self, cut: &Cut) -> Result<()>;
+
+    /// Deletes a device. Durable on return. An unknown id is no error: there is nothing to do.
+    fn delete(&self, id: ThinId) -> Result<()>;
+
+    /// Makes everything acknowledged so far durable.
+    fn flush(&self) -> Result<()>;
+
+    /// Every device of the store, in ascending order.
+    fn device_ids(&self) -> Result<Vec<ThinId>>;
+
+    /// How full the store is.
+    fn usage(&self) -> Usage;
+
+    /// How many blocks the device maps, shared ones included.
+    fn mapped_blocks(&self, id: ThinId) -> Result<u64>;
+
+    /// Clean stop: commits, empties the log (A4). Every later call but this one is refused with `bad_state`.
+    fn close(&self) -> Result<()>;
+}
+
+/// A thin device as an array of bytes. Offsets and lengths are multiples of 512 and lie inside the size; anything
+/// else is `invalid_argument`.
+pub trait Volume: Send + Sync {
+    /// The size that it was opened with.
+    fn size_bytes(&self) -> u64;
+
+    /// Fills `buf`; ranges never written read as zeroes.
+    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
+
+    /// Writes `buf`. On return it survives the death of the process (A2). A full pool is `insufficient_storage`.
+    fn write(&self, offset: u64, buf: &[u8]) -> Result<()>;
+
+    /// Makes every write of this device that was acknowledged before the call survive the loss of the machine (A2).
+    fn flush(&self) -> Result<()>;
+
+    /// Gives up a range: afterwards it reads as zeroes. Whole blocks are unmapped, partial edges zeroed in place.
+    fn discard(&self, offset: u64, len: u64) -> Result<()>;
+
+    /// Makes a range read as zeroes; blocks that lie wholly in it cost no space afterwards.
+    fn write_zeroes(&self, offset: u64, len: u64) -> Result<()>;
+
+    /// What is mapped in the range, as runs in order that cover it without gaps (GET LBA STATUS).
+    fn mapped(&self, offset: u64, len: u64) -> Result<Vec<MappedRun>>;
+}
+
+/// A range of a volume and whether it has space behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MappedRun {
+    /// First byte.
+    pub offset: u64,
+    /// Bytes.
+    pub len: u64,
+    /// Whether the range is mapped; if not, it reads as zeroes.
+    pub mapped: bool,
+}
+
+/// Names the transaction in which a cut was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    pub(crate) transaction: u64,
+}
+
+/// Whether the store takes writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Everything works.
+    ReadWrite,
+    /// A flush or metadata write failed (A6): reads work, changes are refused until the store is opened again.
+    ReadOnly,
+    /// Closed; nothing works.
+    Closed,
+}
+
+/// How full a store is. Blocks of data are of `block_bytes`, blocks of metadata of 4096 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes of a data block.
+    pub block_bytes: u64,
+    /// Data blocks in the pool.
+    pub data_total: u64,
+    /// Data blocks in use.
+    pub data_used: u64,
+    /// Metadata blocks in the pool.
+    pub metadata_total: u64,
+    /// Metadata blocks in use, the commit's reserve included.
+    pub metadata_used: u64,
+    /// Whether the store takes writes.
+    pub mode: Mode,
+}
