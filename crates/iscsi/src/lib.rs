@@ -9,5 +9,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod initiator;
 pub mod limits;
 pub mod pdu;

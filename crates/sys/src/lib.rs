@@ -6,3 +6,7 @@
 #![allow(unsafe_code)]
 
 pub mod clock;
+pub mod detach;
+pub mod isolate;
+pub mod loopdev;
+pub mod writeback;
