@@ -1,0 +1,158 @@
+//! A problem together with where it is and what it costs, and the bounded list of them.
+
+use crate::{
+    limits,
+    problem::{Problem, Severity, Use},
+};
+use std::{fmt, ops::RangeInclusive};
+
+/// Which tree a finding lies in: what it is, whose it is, whether it is part of the metadata snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tree {
+    /// What its nodes are used as.
+    pub kind: Use,
+    /// The device whose mapping tree it is; of a shared node, the first device found to reach it.
+    pub device: Option<u64>,
+    /// Whether it hangs from the pool's superblock or from the frozen one.
+    pub version: Version,
+}
+
+/// The state of the pool now, or the one that its metadata snapshot holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// Reached from block 0.
+    Live,
+    /// Reached from the held root.
+    Held,
+}
+
+/// Something found in a pool's metadata.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What is wrong.
+    pub problem: Problem,
+    /// The block that it stands in, where it stands in one.
+    pub block: Option<u64>,
+    /// The tree that the block is part of.
+    pub tree: Option<Tree>,
+    /// Blocks from the tree's root down to the damage, the damaged block last.
+    pub path: Vec<u64>,
+    /// The keys (virtual blocks, device ids, bitmaps, block numbers) that are lost with it.
+    pub keys: Option<RangeInclusive<u64>>,
+}
+
+impl Finding {
+    /// How bad it is.
+    pub fn severity(&self) -> Severity {
+        self.problem.severity()
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.severity())?;
+        if let Some(tree) = self.tree {
+            write!(f, "{}", tree.kind)?;
+            if let Some(device) = tree.device {
+                write!(f, " of device {device}")?;
+            }
+            if tree.version == Version::Held {
+                f.write_str(" in the metadata snapshot")?;
+            }
+            f.write_str(": ")?;
+        }
+        if let Some(block) = self.block {
+            write!(f, "block {block}: ")?;
+        }
+        write!(f, "{}", self.problem)?;
+        if self.path.len() > 1 {
+            let path: Vec<String> = self.path.iter().map(u64::to_string).collect();
+            write!(f, " (path {})", path.join(" > "))?;
+        }
+        match &self.keys {
+            Some(keys) if *keys.end() == u64::MAX => write!(f, ", costs keys from {} on", keys.start()),
+            Some(keys) => write!(f, ", costs keys {}..={}", keys.start(), keys.end()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The findings of one check: the first [`limits::FINDINGS`] of them, and the number of all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Findings {
+    kept: Vec<Finding>,
+    total: u64,
+    worst: Option<Severity>,
+}
+
+impl Findings {
+    pub(crate) fn push(&mut self, finding: Finding) {
+        self.total += 1;
+        self.worst = self.worst.max(Some(finding.severity()));
+        if self.kept.len() < limits::FINDINGS {
+            self.kept.push(finding);
+        }
+    }
+
+    /// The findings that were kept, in the order of discovery.
+    pub fn iter(&self) -> std::slice::Iter<'_, Finding> {
+        self.kept.iter()
+    }
+
+    /// How many there were, kept or not.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// The worst severity among all of them; without any, all is well.
+    pub fn verdict(&self) -> Severity {
+        self.worst.unwrap_or(Severity::Ok)
+    }
+}
+
+impl<'a> IntoIterator for &'a Findings {
+    type Item = &'a Finding;
+    type IntoIter = std::slice::Iter<'a, Finding>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(problem: Problem) -> Finding {
+        Finding { problem, block: None, tree: None, path: Vec::new(), keys: None }
+    }
+
+    #[test]
+    fn a_flood_of_findings_is_counted_and_not_kept() {
+        let mut findings = Findings::default();
+        for _ in 0..limits::FINDINGS {
+            findings.push(finding(Problem::NeedsCheck));
+        }
+        findings.push(finding(Problem::Loop));
+        assert_eq!(
+            (findings.iter().count(), findings.total()),
+            (limits::FINDINGS, limits::FINDINGS as u64 + 1)
+        );
+        assert_eq!(findings.verdict(), Severity::Error, "the worst counts even when it is not kept");
+    }
+
+    #[test]
+    fn a_finding_says_where_it_is_and_what_it_costs() {
+        let tree = Tree { kind: Use::Mapping, device: Some(3), version: Version::Live };
+        let found = Finding {
+            problem: Problem::WrongBlockNumber { stored: 9 },
+            block: Some(41),
+            tree: Some(tree),
+            path: vec![7, 41],
+            keys: Some(252..=503),
+        };
+        assert_eq!(
+            found.to_string(),
+            "error: mapping tree of device 3: block 41: block says that it is block 9 (path 7 > 41), costs keys 252..=503"
+        );
+    }
+}
