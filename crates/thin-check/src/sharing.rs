@@ -46,7 +46,7 @@ pub(crate) fn check(core: &mut Core<'_>, forest: &Forest, devices: &BTreeMap<u64
         let snapshotted = device.details.map_or(u32::MAX, |details| details.snapshotted_time);
         pour(&mut reached, device.root, Reach { devices: 1, snapshotted, device: *id });
     }
-    for (_, block) in forest.from_the_top(core, Use::Mapping) {
+    for (_, block) in forest.top_down(core, Use::Mapping) {
         let Some(reach) = reached.get(&block).copied() else { continue };
         let Some(node) = forest.reread(core, block, Use::Mapping) else { continue };
         if node.internal {

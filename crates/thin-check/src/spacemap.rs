@@ -59,11 +59,11 @@ impl SpaceMap {
         let mut map = SpaceMap::with_overflow(core, forest, Map::Metadata, root);
         let at = Trail { keys: Some(0..=root.blocks.saturating_sub(1)), ..Trail::block(root.index_root) };
         core.references.increment(root.index_root);
-        if core.claim_alone(root.index_root, Use::IndexBlock, &at) {
-            if let Some(block) = core.read(root.index_root, BlockKind::Index, &at) {
-                let entry = |i: u64| IndexEntry::parse(&block[MAP_HEADER + 16 * i as usize..][..16]);
-                map.bitmaps = (0..map.bitmap_count().min(255)).map(|i| (i, entry(i))).collect();
-            }
+        if core.claim_alone(root.index_root, Use::IndexBlock, &at)
+            && let Some(block) = core.read(root.index_root, BlockKind::Index, &at)
+        {
+            let entry = |i: u64| IndexEntry::parse(&block[MAP_HEADER + 16 * i as usize..][..16]);
+            map.bitmaps = (0..map.bitmap_count().min(255)).map(|i| (i, entry(i))).collect();
         }
         map.claim_bitmaps(core);
         map
@@ -265,11 +265,12 @@ struct Run {
 impl Compared {
     fn entry(&mut self, core: &mut Core<'_>, trail: &Trail, block: u64, stored: Option<u32>, found: u32) {
         let Some(stored) = stored.filter(|stored| *stored != found) else { return };
-        if let Some((_, run)) = &mut self.run {
-            if run.last + 1 == block && (run.stored, run.found) == (stored, found) {
-                run.last = block;
-                return;
-            }
+        if let Some((_, run)) = &mut self.run
+            && run.last + 1 == block
+            && (run.stored, run.found) == (stored, found)
+        {
+            run.last = block;
+            return;
         }
         self.end_run(core);
         self.run = Some((trail.clone(), Run { first: block, last: block, stored, found }));

@@ -174,7 +174,7 @@ impl Forest {
     }
 
     /// Readable nodes used as `kind`, roots before their children.
-    pub fn from_the_top(&self, core: &Core<'_>, kind: Use) -> Vec<(u32, u64)> {
+    pub fn top_down(&self, core: &Core<'_>, kind: Use) -> Vec<(u32, u64)> {
         let known = self.nodes.iter().filter_map(|(block, memo)| match memo {
             Memo::Known(facts) if core.use_of(*block) == kind => Some((facts.height, *block)),
             _ => None,
