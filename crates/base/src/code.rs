@@ -107,6 +107,8 @@ codes! {
     TimedOut = "timed_out", TryAgain;
     /// The requester, or a signal, ended the operation.
     Cancelled = "cancelled", Failed;
+    /// A program that the requester asked to be run failed.
+    CommandFailed = "command_failed", Failed;
     /// Damage was found: checksums, structure, a file of the wrong shape.
     Corrupt = "corrupt", Damage;
     /// The system refused an operation on a file or device.

@@ -1,0 +1,71 @@
+//! Commands that run something: the demo, the service, the array.
+
+use crate::parse::size_arg;
+use clap::{Args, Subcommand};
+use std::{net::SocketAddr, path::PathBuf};
+
+/// Show the whole story with real parts, in a temporary folder, and remove everything again
+///
+/// Starts an array with two LUNs, puts ext4 and XFS on them and a database on both, copies both volumes at one instant
+/// while the database works, exposes the copies beside the originals, breaks them into LUNs of their own, starts a
+/// second database on these, shows one to a second host, kills the service, deletes the originals. Every step has a
+/// check; the demo fails where one does not hold. Needs root, FUSE, loop devices, mkfs.ext4, mkfs.xfs, PostgreSQL (or
+/// else sqlite3), thin_check, and qemu-img or python3 with libiscsi.
+///
+/// Everything happens in one new folder under $TMPDIR; nothing else of the machine is changed, and nothing is left, also
+/// after Ctrl-C or a failed step. Any number of demos can run at once.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  umbra demo\n  umbra demo --json | jq '.steps[] | {name, ok, ms}'\n  TMPDIR=/var/tmp umbra demo --keep"
+)]
+pub struct DemoArgs {
+    /// Leave the folder with its logs (mounts, devices and processes are removed all the same)
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// Run the service of this host
+///
+/// The service creates, exposes and breaks sets, and attaches LUNs. It holds no data: stopping or killing it harms no
+/// LUN, and what is attached or mounted stays so. It listens on a unix socket for root.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  umbra serve\n  umbra serve --config ./umbra.toml --socket ./umbra.sock")]
+pub struct Serve {
+    /// Configuration file [default: /etc/umbra/umbra.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// Run an array: LUNs in a thin pool, served over iSCSI
+#[derive(Debug, Subcommand)]
+#[command(after_help = "Examples:\n  umbra array serve --dir /var/lib/umbra/array --size 100G")]
+pub enum ArrayCommand {
+    Serve(ArrayServe),
+}
+
+/// Run an array: LUNs in a thin pool, served over iSCSI
+///
+/// DIR holds array.sock (management), pool.meta and pool.data (the pool, in the kernel's dm-thin format) and
+/// catalogue.sqlite. The pool is made at the first start; later starts open it as it is. SIGTERM is a clean stop. LUNs
+/// reach this machine over a unix socket in DIR, other machines over the portals given with --listen, with CHAP.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  umbra array serve --dir /var/lib/umbra/array --size 100G
+  umbra array serve --dir /var/lib/umbra/array --listen 192.0.2.10:3260")]
+pub struct ArrayServe {
+    /// The array's folder; made if missing
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Size of the pool's data file, at the first start
+    #[arg(long, value_name = "SIZE", value_parser = size_arg)]
+    pub size: Option<u64>,
+    /// Size of the pool's blocks, at the first start [default: 64K]
+    #[arg(long, value_name = "SIZE", value_parser = size_arg)]
+    pub block_size: Option<u64>,
+    /// Serve iSCSI at this address too; port 0 takes a free one (`umbra pool status` tells which)
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Vec<SocketAddr>,
+    /// Let hosts log in without CHAP: anybody who can reach a portal can then read and write what its initiator name sees
+    #[arg(long, requires = "listen")]
+    pub insecure_no_auth: bool,
+}
