@@ -7,6 +7,9 @@
 
 pub mod clock;
 pub mod detach;
+pub mod freeze;
 pub mod isolate;
 pub mod loopdev;
+pub mod process;
+pub mod sharedpage;
 pub mod writeback;
