@@ -1,0 +1,106 @@
+//! What can go wrong in the engine: damage with its place, refusals with their numbers, reading that failed.
+
+use crate::{PageKind, ThinId};
+use umbra_base::{Error, ErrorCode};
+
+/// An error of the engine.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ThinError {
+    /// A block's checksum is wrong.
+    #[error("{kind} at metadata block {block}: checksum {found:#010x}, expected {want:#010x}")]
+    Checksum { kind: PageKind, block: u64, found: u32, want: u32 },
+    /// A block says that it belongs elsewhere.
+    #[error("{kind} at metadata block {block} says it is block {found}")]
+    Misplaced { kind: PageKind, block: u64, found: u64 },
+    /// The superblock has a field that we cannot accept.
+    #[error("superblock: {field} is {found}, expected {want}")]
+    Superblock { field: &'static str, found: u64, want: String },
+    /// The pool has to be checked before it may be written.
+    #[error("the pool is marked needs_check")]
+    NeedsCheck,
+    /// A feature bit that we do not know.
+    #[error("superblock: unknown {field} {bits:#x}")]
+    Features { field: &'static str, bits: u32 },
+    /// A file is smaller than the pool.
+    #[error("{device} has {found} blocks, the pool needs {want}")]
+    TooSmall { device: &'static str, found: u64, want: u64 },
+    /// A node breaks a rule of the format.
+    #[error("node at metadata block {block}: {what}")]
+    Node { block: u64, what: String },
+    /// A space map contradicts itself or the trees.
+    #[error("{map} space map, block {block}: {what}")]
+    SpaceMap { map: &'static str, block: u64, what: String },
+    /// The log holds a record that cannot be applied to this pool.
+    #[error("log record {sequence}: {what}")]
+    LogRecord { sequence: u64, what: String },
+    /// A metadata block could not be read.
+    #[error("read metadata block {block}")]
+    Read { block: u64, source: std::io::Error },
+    /// The device id is in use.
+    #[error("thin device {0} exists already")]
+    Exists(ThinId),
+    /// No such device.
+    #[error("thin device {0} does not exist")]
+    Unknown(ThinId),
+    /// An id above 24 bits, a bad size and the like.
+    #[error("{what} is {found}, allowed is {allowed}")]
+    Argument { what: &'static str, found: u64, allowed: String },
+    /// Every data block is in use.
+    #[error("no free data block: {total} blocks, all in use")]
+    DataFull { total: u64 },
+    /// Only the commit's reserve of metadata is left.
+    #[error("no free metadata block beside the reserve: {free} free of {total}, {needed} needed")]
+    MetadataFull { free: u64, total: u64, needed: u64 },
+    /// The pool has seen 2^24 - 1 group snapshots.
+    #[error("the pool's snapshot time has reached its limit {0}")]
+    TimeExhausted(u32),
+    /// A change failed half way earlier; the transaction cannot be committed.
+    #[error("an earlier change failed half way; the pool is read-only until it is opened again")]
+    Broken,
+    /// A commit is being written; there is one at a time.
+    #[error("a commit is in flight")]
+    CommitInFlight,
+}
+
+impl ThinError {
+    /// The stable code.
+    pub fn code(&self) -> ErrorCode {
+        use ThinError as E;
+        match self {
+            E::Checksum { .. } | E::Misplaced { .. } | E::Superblock { .. } | E::Node { .. } => {
+                ErrorCode::Corrupt
+            }
+            E::SpaceMap { .. } | E::TooSmall { .. } | E::LogRecord { .. } => ErrorCode::Corrupt,
+            E::NeedsCheck | E::Broken | E::CommitInFlight => ErrorCode::BadState,
+            E::Features { .. } => ErrorCode::Unsupported,
+            E::Read { .. } => ErrorCode::Io,
+            E::Exists(_) => ErrorCode::ObjectAlreadyExists,
+            E::Unknown(_) => ErrorCode::ObjectNotFound,
+            E::Argument { .. } => ErrorCode::InvalidArgument,
+            E::DataFull { .. } | E::MetadataFull { .. } => ErrorCode::InsufficientStorage,
+            E::TimeExhausted(_) => ErrorCode::LimitReached,
+        }
+    }
+
+    /// Whether a commit may free what was missing.
+    pub fn is_full(&self) -> bool {
+        matches!(self, ThinError::DataFull { .. } | ThinError::MetadataFull { .. })
+    }
+}
+
+impl From<ThinError> for Error {
+    fn from(error: ThinError) -> Error {
+        let converted = Error::new(error.code(), error.to_string());
+        match error {
+            ThinError::Read { source, .. } => converted.because(source),
+            ThinError::NeedsCheck => {
+                converted.hint("check the pool (thin_check, thin_repair), then clear the flag")
+            }
+            ThinError::DataFull { .. } | ThinError::MetadataFull { .. } => {
+                converted.hint("delete copies or LUNs, or extend the pool")
+            }
+            _ => converted,
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Closing a transaction: everything that has to be written, in the form of the disk (dm-thin format section 8.4).
+//!
+//! The metadata space map describes its own blocks, so writing it takes blocks, which changes it. With all counts in
+//! memory that is a small fixpoint: each bitmap moves at most once in a commit, and moving only changes counts between
+//! 0 and 1.
+//!
+//! What always holds: the blocks of a [`Commit`] were free in the committed state (R1, R2), except block 0.
+
+use super::Pool;
+use crate::{
+    ThinError,
+    limits::META_BLOCK_BYTES,
+    meta::{Meta, MetaRead},
+    node::Node,
+    page::{Page, PageKind, seal},
+    space::{Reuse, SpaceMap},
+    superblock::INCOMPAT_LOG,
+    values::{IndexEntry, Tree},
+};
+use std::{collections::BTreeSet, ops::Range, sync::Arc};
+
+/// Whether acknowledged writes may stand in a log beside the pool after this commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogUse {
+    /// They may: kernels must not activate the pool until it was closed.
+    MayHoldWrites,
+    /// They do not: anyone may activate it (A4).
+    Empty,
+}
+
+/// A commit to be written: first make the data device durable (R4), then write `blocks` in any order and make them
+/// durable, then write `superblock` to block 0 and make that durable (R5). Then [`Pool::commit_durable`].
+#[derive(Debug)]
+#[must_use = "a transaction that was closed and not written is lost"]
+pub struct Commit {
+    /// Number of the transaction.
+    pub transaction: u64,
+    /// The superblock's trans_id with this commit.
+    pub trans_id: u64,
+    /// Blocks to write.
+    pub blocks: Vec<Block>,
+    /// Bytes of block 0.
+    pub superblock: Box<Page>,
+    /// Data blocks that nobody maps any more once this is durable, and that are not handed out before
+    /// [`Pool::commit_durable`]: to be given back to the backing in between.
+    pub freed_data: Vec<Range<u64>>,
+}
+
+/// A metadata block and its bytes.
+#[derive(Debug, Clone)]
+pub struct Block {
+    /// Its number.
+    pub number: u64,
+    bytes: Bytes,
+}
+
+#[derive(Debug, Clone)]
+enum Bytes {
+    Node(Arc<Node>),
+    Page(Arc<Page>),
+}
+
+impl Block {
+    /// What is to be written.
+    pub fn bytes(&self) -> &Page {
+        match &self.bytes {
+            Bytes::Node(node) => &node.0,
+            Bytes::Page(page) => page,
+        }
+    }
+
+    fn page(number: u64, page: Box<Page>) -> Self {
+        Block { number, bytes: Bytes::Page(page.into()) }
+    }
+}
+
+/// Blocks of a commit beside its bitmaps and leaves: index block, and inner nodes of three small trees.
+const COMMIT_FIXED: u64 = 12;
+
+/// The commit that is being written.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    transaction: u64,
+    nodes: Vec<u64>,
+}
+
+impl<R: MetaRead> Pool<R> {
+    /// Closes the open transaction and opens the next. There is one commit in flight at a time.
+    pub fn begin_commit(&mut self, log: LogUse) -> Result<Commit, ThinError> {
+        if self.in_flight.is_some() {
+            return Err(ThinError::CommitInFlight);
+        }
+        self.change(|pool| {
+            pool.superblock.trans_id += 1;
+            pool.superblock.version = 2;
+            match log {
+                LogUse::MayHoldWrites => pool.superblock.incompat |= INCOMPAT_LOG,
+                LogUse::Empty => pool.superblock.incompat &= !INCOMPAT_LOG,
+            }
+            pool.freeze()
+        })
+    }
+
+    /// The commit is durable: what it freed can be used again.
+    pub fn commit_durable(&mut self, transaction: u64) {
+        if let Some(in_flight) = self.in_flight.take_if(|commit| commit.transaction == transaction) {
+            self.meta.settle(&in_flight.nodes);
+        }
+    }
+
+    /// Blocks that closing the transaction would take now, at most.
+    pub(super) fn commit_cost(&self) -> u64 {
+        let (data, blocks) = (&self.meta.data, &self.meta.blocks);
+        let details = self.devices.len() as u64 / 42 + 2;
+        let bitmaps = 2 * data.dirty.len() as u64 + blocks.bitmaps.len() as u64;
+        details + bitmaps + data.overflow_cost() + blocks.overflow_cost() + COMMIT_FIXED
+    }
+
+    /// Steps 2 to 5 of section 8.4.
+    pub(super) fn freeze(&mut self) -> Result<Commit, ThinError> {
+        self.freeze_details()?;
+        self.freeze_data_map()?;
+        self.freeze_metadata_map()?;
+        let nodes = self.meta.freeze_nodes();
+        self.in_flight = Some(InFlight {
+            transaction: self.transaction,
+            nodes: nodes.iter().map(|(block, _)| *block).collect(),
+        });
+        let mut blocks: Vec<_> =
+            nodes.into_iter().map(|(number, node)| Block { number, bytes: Bytes::Node(node) }).collect();
+        self.encode_bitmaps(&mut blocks);
+        self.superblock.data_map.nr_blocks = self.meta.data.nr_blocks();
+        self.superblock.data_map.nr_allocated = self.meta.data.nr_allocated();
+        self.superblock.meta_map.nr_blocks = self.meta.blocks.nr_blocks();
+        self.superblock.meta_map.nr_allocated = self.meta.blocks.nr_allocated();
+        self.meta.blocks.freeze();
+        let commit = Commit {
+            transaction: self.transaction,
+            trans_id: self.superblock.trans_id,
+            blocks,
+            superblock: self.superblock.encode(),
+            freed_data: self.meta.data.freeze(),
+        };
+        self.transaction += 1;
+        self.changed = false;
+        Ok(commit)
+    }
+
+    fn freeze_details(&mut self) -> Result<(), ThinError> {
+        for (id, device) in self.devices.iter_mut().filter(|(_, device)| device.details_changed) {
+            let (root, key) = (self.superblock.details_root, u64::from(id.0));
+            self.superblock.details_root =
+                self.meta.insert(root, Tree::Details, key, &device.details.pack())?;
+            device.details_changed = false;
+        }
+        Ok(())
+    }
+
+    fn freeze_data_map(&mut self) -> Result<(), ThinError> {
+        let changed = std::mem::take(&mut self.meta.data.overflow_changed);
+        let root = &mut self.superblock.data_map.ref_count_root;
+        for block in changed {
+            *root = self.meta.write_overflow(*root, block, self.meta.data.count(block)?)?;
+        }
+        let root = &mut self.superblock.data_map.bitmap_root;
+        for i in self.meta.data.dirty.clone() {
+            let at = self.meta.move_block(self.meta.data.bitmaps[i].at)?;
+            self.meta.data.bitmaps[i].at = Some(at);
+            let entry = self.meta.data.index_entry(i, at);
+            *root = self.meta.insert(*root, Tree::Index, i as u64, &entry.pack())?;
+        }
+        Ok(())
+    }
+
+    /// The fixpoint: until no overflow record, no bitmap and not the index block is left to be moved.
+    fn freeze_metadata_map(&mut self) -> Result<(), ThinError> {
+        let mut moved = BTreeSet::new();
+        let old_index = self.superblock.meta_map.bitmap_root;
+        let mut index = None;
+        loop {
+            let changed = std::mem::take(&mut self.meta.blocks.overflow_changed);
+            for block in &changed {
+                let root = self.superblock.meta_map.ref_count_root;
+                self.superblock.meta_map.ref_count_root =
+                    self.meta.write_overflow(root, *block, self.meta.blocks.count(*block)?)?;
+            }
+            let dirty: Vec<_> = self.meta.blocks.dirty.difference(&moved).copied().collect();
+            for i in &dirty {
+                let at = self.meta.move_block(self.meta.blocks.bitmaps[*i].at)?;
+                self.meta.blocks.bitmaps[*i].at = Some(at);
+                moved.insert(*i);
+            }
+            if index.is_none() {
+                index = Some(self.meta.move_block((old_index != 0).then_some(old_index))?);
+            } else if changed.is_empty() && dirty.is_empty() {
+                break;
+            }
+        }
+        self.superblock.meta_map.bitmap_root = index.unwrap_or(old_index);
+        Ok(())
+    }
+
+    /// Bitmaps of both maps and the index block, from the final counts.
+    fn encode_bitmaps(&mut self, blocks: &mut Vec<Block>) {
+        for map in [&mut self.meta.data, &mut self.meta.blocks] {
+            for i in std::mem::take(&mut map.dirty) {
+                if let Some(at) = map.bitmaps[i].at {
+                    blocks.push(Block::page(at, map.bitmaps[i].bitmap.encode(at)));
+                }
+            }
+        }
+        let at = self.superblock.meta_map.bitmap_root;
+        blocks.push(Block::page(at, encode_index(&self.meta.blocks, at)));
+    }
+}
+
+fn encode_index(map: &SpaceMap, at: u64) -> Box<Page> {
+    let mut page = Box::new([0; META_BLOCK_BYTES]);
+    for (i, placed) in map.bitmaps.iter().enumerate() {
+        let entry = map.index_entry(i, placed.at.unwrap_or(0));
+        page[16 + IndexEntry::SIZE * i..][..IndexEntry::SIZE].copy_from_slice(&entry.pack());
+    }
+    seal(&mut page, PageKind::Index, at);
+    page
+}
+
+impl<R: MetaRead> Meta<R> {
+    /// A new place for a block of a space map; the old one is free after the commit.
+    fn move_block(&mut self, old: Option<u64>) -> Result<u64, ThinError> {
+        let new = self.allocate()?;
+        if let Some(old) = old {
+            self.blocks.decrement(old, Reuse::AfterCommit)?;
+        }
+        Ok(new)
+    }
+
+    /// Brings a block's overflow record in line with its count.
+    fn write_overflow(&mut self, root: u64, block: u64, count: u32) -> Result<u64, ThinError> {
+        if count >= 3 {
+            return self.insert(root, Tree::Overflow, block, &count.to_le_bytes());
+        }
+        match self.find(root, Tree::Overflow, block, |_| ())? {
+            Some(()) => self.remove(root, Tree::Overflow, block),
+            None => Ok(root),
+        }
+    }
+}

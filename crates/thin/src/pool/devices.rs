@@ -1,0 +1,201 @@
+//! Creating, snapshotting, deleting devices; growing the pool (dm-thin format sections 9.2, 9.3, 9.6, 9.7).
+
+use super::{Device, Need, Pool};
+use crate::{
+    Details, Snapshot, ThinError, ThinId,
+    limits::{DATA_BLOCKS_MAX, META_BLOCKS_MAX, PAIRS_MAX, TIME_MAX},
+    meta::{Meta, MetaRead},
+    values::Tree,
+};
+use std::collections::BTreeSet;
+
+/// Metadata blocks that one change of a key can take: a path of each of two trees, shadowed and split.
+pub(super) const COST_OF_KEY: u64 = 12;
+
+impl<R: MetaRead> Pool<R> {
+    /// Every device, in ascending order.
+    pub fn device_ids(&self) -> impl Iterator<Item = ThinId> + '_ {
+        self.devices.keys().copied()
+    }
+
+    /// What the pool knows of a device, the open transaction included.
+    pub fn details(&self, id: ThinId) -> Result<Details, ThinError> {
+        self.device(id).map(|device| device.details)
+    }
+
+    /// The last transaction in which anything of the device changed; 0 if it did not since the pool was opened.
+    pub fn changed_in(&self, id: ThinId) -> Result<u64, ThinError> {
+        self.device(id).map(|device| device.changed_in)
+    }
+
+    /// Makes an empty device.
+    pub fn create(&mut self, id: ThinId) -> Result<(), ThinError> {
+        self.check_new(id)?;
+        self.need(Need::ToGrow(COST_OF_KEY))?;
+        let time = self.superblock.time;
+        self.change(|pool| {
+            let root = pool.meta.add_tree(Tree::Mapping)?;
+            let details = Details {
+                mapped_blocks: 0,
+                transaction_id: pool.superblock.trans_id,
+                creation_time: time,
+                snapshotted_time: time,
+            };
+            pool.add_device(id, root, details)
+        })
+    }
+
+    /// Cuts all pairs at one instant: one step of time, one transaction (A3). Either all or none.
+    pub fn snapshot(&mut self, pairs: &[Snapshot]) -> Result<(), ThinError> {
+        self.check_pairs(pairs)?;
+        if self.superblock.time >= TIME_MAX {
+            return Err(ThinError::TimeExhausted(TIME_MAX));
+        }
+        self.need(Need::ToGrow(COST_OF_KEY * (1 + pairs.len() as u64)))?;
+        self.change(|pool| {
+            pool.superblock.time += 1;
+            pairs.iter().try_for_each(|pair| pool.snapshot_one(*pair))
+        })
+    }
+
+    fn snapshot_one(&mut self, Snapshot { origin, copy }: Snapshot) -> Result<(), ThinError> {
+        let time = self.superblock.time;
+        let root = self.own_root(origin)?;
+        self.meta.blocks.increment(root)?;
+        let transaction = self.transaction;
+        let trans_id = self.superblock.trans_id;
+        let device = self.device_mut(origin)?;
+        device.details.snapshotted_time = time;
+        device.details_changed = true;
+        device.changed_in = transaction;
+        let details = Details {
+            transaction_id: trans_id,
+            creation_time: time,
+            snapshotted_time: time,
+            ..device.details
+        };
+        self.add_device(copy, root, details)
+    }
+
+    fn check_pairs(&self, pairs: &[Snapshot]) -> Result<(), ThinError> {
+        if pairs.is_empty() || pairs.len() > PAIRS_MAX {
+            let allowed = format!("1 to {PAIRS_MAX}");
+            return Err(ThinError::Argument {
+                what: "the number of pairs",
+                found: pairs.len() as u64,
+                allowed,
+            });
+        }
+        let mut made = BTreeSet::new();
+        for Snapshot { origin, copy } in pairs {
+            if !made.contains(origin) {
+                self.device(*origin)?;
+            }
+            self.check_new(*copy)?;
+            if !made.insert(*copy) {
+                return Err(ThinError::Exists(*copy));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_new(&self, id: ThinId) -> Result<(), ThinError> {
+        match self.devices.contains_key(&id) {
+            true => Err(ThinError::Exists(id)),
+            false if id > ThinId::MAX => Err(ThinError::Argument {
+                what: "the device id",
+                found: id.0.into(),
+                allowed: format!("0 to {}", ThinId::MAX),
+            }),
+            false => Ok(()),
+        }
+    }
+
+    fn add_device(&mut self, id: ThinId, root: u64, details: Details) -> Result<(), ThinError> {
+        self.set_root(id, root)?;
+        let device =
+            Device { details, root, details_changed: true, changed_in: self.transaction, next_block: None };
+        self.devices.insert(id, device);
+        Ok(())
+    }
+
+    /// Removes a device and whatever it alone maps. Returns the number of its mappings.
+    pub fn delete(&mut self, id: ThinId) -> Result<u64, ThinError> {
+        let root = self.device(id)?.root;
+        self.need(Need::ToFree(COST_OF_KEY))?;
+        self.change(|pool| {
+            // The top path first: making it private can raise the count of the root.
+            let key = u64::from(id.0);
+            pool.superblock.mapping_root = pool.meta.remove(pool.superblock.mapping_root, Tree::Top, key)?;
+            let details = pool.superblock.details_root;
+            if pool.meta.find(details, Tree::Details, key, |_| ())?.is_some() {
+                pool.superblock.details_root = pool.meta.remove(details, Tree::Details, key)?;
+            }
+            pool.devices.remove(&id);
+            pool.meta.delete_tree(root, Tree::Mapping)
+        })
+    }
+
+    /// Grows the data device to `blocks`.
+    pub fn extend_data(&mut self, blocks: u64) -> Result<(), ThinError> {
+        let now = self.meta.data.nr_blocks();
+        check_growth("the number of data blocks", now, blocks, DATA_BLOCKS_MAX)?;
+        self.need(Need::ToFree(2 * crate::values::bitmaps_for(blocks - now) + COST_OF_KEY))?;
+        self.change(|pool| {
+            pool.meta.data.extend(blocks);
+            Ok(())
+        })
+    }
+
+    /// Grows the metadata device to `blocks`; what is above the format's limit stays unused.
+    pub fn extend_metadata(&mut self, blocks: u64) -> Result<(), ThinError> {
+        let blocks = blocks.min(META_BLOCKS_MAX);
+        check_growth("the number of metadata blocks", self.meta.blocks.nr_blocks(), blocks, META_BLOCKS_MAX)?;
+        self.change(|pool| {
+            pool.meta.blocks.extend(blocks);
+            Ok(())
+        })
+    }
+
+    fn set_root(&mut self, id: ThinId, root: u64) -> Result<(), ThinError> {
+        let (top, key) = (self.superblock.mapping_root, u64::from(id.0));
+        self.superblock.mapping_root = self.meta.insert(top, Tree::Top, key, &root.to_le_bytes())?;
+        Ok(())
+    }
+
+    /// The device's root, with the path in the top-level tree made private first: only then does the root's count say
+    /// whether it is shared (section 8.2).
+    fn own_root(&mut self, id: ThinId) -> Result<u64, ThinError> {
+        let root = self.device(id)?.root;
+        if !self.meta.is_private(root)? {
+            self.set_root(id, root)?;
+        }
+        Ok(root)
+    }
+
+    /// Changes a device's mapping tree.
+    pub(super) fn change_tree<T>(
+        &mut self,
+        id: ThinId,
+        change: impl FnOnce(&mut Meta<R>, u64) -> Result<(u64, T), ThinError>,
+    ) -> Result<T, ThinError> {
+        let root = self.own_root(id)?;
+        let (new, result) = change(&mut self.meta, root)?;
+        if new != root {
+            self.set_root(id, new)?;
+        }
+        let transaction = self.transaction;
+        let device = self.device_mut(id)?;
+        device.root = new;
+        device.details_changed = true;
+        device.changed_in = transaction;
+        Ok(result)
+    }
+}
+
+fn check_growth(what: &'static str, now: u64, blocks: u64, max: u64) -> Result<(), ThinError> {
+    match (now..=max).contains(&blocks) {
+        true => Ok(()),
+        false => Err(ThinError::Argument { what, found: blocks, allowed: format!("{now} to {max}") }),
+    }
+}

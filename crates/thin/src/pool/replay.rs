@@ -1,0 +1,46 @@
+//! Entering what the acknowledged-write log holds, before anything else happens to an opened pool (A2).
+//!
+//! A record may be in the pool already: it was appended while the commit that has it was closing. So entering one
+//! twice changes nothing. A record of a device that the pool does not have belongs to a copy whose cut was lost with
+//! the process: nothing was promised of it.
+
+use super::Pool;
+use crate::{ThinError, ThinId, limits::BLOCKS_PER_CALL, log::Change, log::Record, meta::MetaRead};
+
+impl<R: MetaRead> Pool<R> {
+    /// Enters one record.
+    pub fn replay(&mut self, record: &Record) -> Result<(), ThinError> {
+        let id = record.change.device();
+        if !self.devices.contains_key(&id) {
+            return Ok(());
+        }
+        match record.change {
+            Change::Map { vblock, block, len, .. } => {
+                (0..len).try_for_each(|i| self.replay_map(id, vblock + i, block + i, record.sequence))
+            }
+            Change::Unmap { vblock, len, .. } => self.replay_unmap(id, vblock, len),
+        }
+    }
+
+    fn replay_map(&mut self, id: ThinId, vblock: u64, block: u64, sequence: u64) -> Result<(), ThinError> {
+        if self.mapping(id, vblock)?.is_some_and(|mapping| mapping.block == block) {
+            return Ok(());
+        }
+        if !self.meta.data.reserve_exact(block) {
+            let what = format!("maps block {vblock} of device {id} to data block {block}, which is not free");
+            return Err(ThinError::LogRecord { sequence, what });
+        }
+        self.finish_write(id, vblock, block)
+    }
+
+    fn replay_unmap(&mut self, id: ThinId, vblock: u64, len: u64) -> Result<(), ThinError> {
+        let end = vblock + len;
+        let mut at = vblock;
+        while at < end {
+            let step = (end - at).min(BLOCKS_PER_CALL);
+            self.discard(id, at..at + step)?;
+            at += step;
+        }
+        Ok(())
+    }
+}

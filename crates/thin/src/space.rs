@@ -1,0 +1,347 @@
+//! A space map in memory: how many pointers each block has, and which blocks may be handed out.
+//!
+//! Picture: `bitmaps` hold counts 0, 1, 2 and "many" in the form of the disk; `many` the exact counts of 3 and more.
+//! Beside them `busy` has a bit for each block that must not be handed out: count above zero, reserved by a write
+//! that is under way, or freed since the state that a crash would bring back (rules R2 and R3 of section 8.1). A block
+//! freed in transaction N leaves `busy` when the commit of N is durable ([`SpaceMap::settle`]).
+//!
+//! What always holds: `nr_free` is the number of clear bits in `busy`; a block with a count has its bit set; the
+//! hints of the disk are never read, only written.
+
+use crate::{
+    ThinError,
+    bitmap::{Bitmap, Small},
+    limits::ENTRIES_PER_BITMAP,
+    values::{IndexEntry, bitmaps_for},
+};
+use std::{
+    collections::{BTreeSet, HashMap},
+    ops::Range,
+};
+
+/// A bitmap and the metadata block that holds it on disk.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    pub(crate) bitmap: Bitmap,
+    /// `None`: not written yet.
+    pub(crate) at: Option<u64>,
+}
+
+/// When a freed block may be handed out again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reuse {
+    /// At once: it was allocated in this transaction, no committed state knows it.
+    Now,
+    /// When the commit that frees it is durable.
+    AfterCommit,
+}
+
+/// Blocks in ascending or descending runs, in the order in which they came.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Runs(pub(crate) Vec<Range<u64>>);
+
+impl Runs {
+    fn push(&mut self, block: u64) {
+        match self.0.last_mut() {
+            Some(last) if last.end == block => last.end += 1,
+            _ => self.0.push(block..block + 1),
+        }
+    }
+}
+
+/// Counts of one device's blocks.
+#[derive(Debug)]
+pub(crate) struct SpaceMap {
+    name: &'static str,
+    nr_blocks: u64,
+    nr_allocated: u64,
+    pub(crate) bitmaps: Vec<Placed>,
+    many: HashMap<u64, u32>,
+    /// Blocks whose overflow record may differ from the tree's.
+    pub(crate) overflow_changed: BTreeSet<u64>,
+    /// Bitmaps that differ from the disk's.
+    pub(crate) dirty: BTreeSet<usize>,
+    busy: Vec<u64>,
+    nr_free: u64,
+    freed: Runs,
+    freed_in_flight: Runs,
+    cursor: u64,
+}
+
+impl SpaceMap {
+    /// A map with all counts zero and no bitmap placed.
+    pub(crate) fn empty(name: &'static str, nr_blocks: u64) -> Self {
+        let mut map = SpaceMap {
+            name,
+            nr_blocks: 0,
+            nr_allocated: 0,
+            bitmaps: Vec::new(),
+            many: HashMap::new(),
+            overflow_changed: BTreeSet::new(),
+            dirty: BTreeSet::new(),
+            busy: Vec::new(),
+            nr_free: 0,
+            freed: Runs::default(),
+            freed_in_flight: Runs::default(),
+            cursor: 0,
+        };
+        map.extend(nr_blocks);
+        map
+    }
+
+    /// A map as it stands on disk: its bitmaps in order, and the records of its overflow tree.
+    pub(crate) fn load(
+        name: &'static str,
+        nr_blocks: u64,
+        bitmaps: Vec<Placed>,
+        many: HashMap<u64, u32>,
+    ) -> Result<Self, ThinError> {
+        let mut map = SpaceMap::empty(name, nr_blocks);
+        map.dirty.clear();
+        map.bitmaps = bitmaps;
+        if let Some(last) = map.bitmaps.last_mut() {
+            let inside = nr_blocks - (bitmaps_for(nr_blocks) - 1) * ENTRIES_PER_BITMAP;
+            last.bitmap.truncate(inside as usize);
+        }
+        for (block, count) in &many {
+            if *block >= nr_blocks || *count < 3 || map.small(*block) != Small::Many {
+                return Err(map.wrong(*block, format!("overflow record {count} without a bitmap entry of 3")));
+            }
+        }
+        map.many = many;
+        for block in 0..nr_blocks {
+            match map.small(block) {
+                Small::Exactly(0) => continue,
+                Small::Many if !map.many.contains_key(&block) => {
+                    return Err(map.wrong(block, "bitmap entry of 3 without an overflow record".to_owned()));
+                }
+                _ => {}
+            }
+            map.nr_allocated += 1;
+            map.take(block);
+        }
+        Ok(map)
+    }
+
+    fn wrong(&self, block: u64, what: String) -> ThinError {
+        ThinError::SpaceMap { map: self.name, block, what }
+    }
+
+    pub(crate) fn nr_blocks(&self) -> u64 {
+        self.nr_blocks
+    }
+
+    pub(crate) fn nr_allocated(&self) -> u64 {
+        self.nr_allocated
+    }
+
+    /// Blocks that can be handed out now.
+    pub(crate) fn nr_free(&self) -> u64 {
+        self.nr_free
+    }
+
+    /// Whether a commit would make more blocks free.
+    pub(crate) fn has_freed(&self) -> bool {
+        !self.freed.0.is_empty() || !self.freed_in_flight.0.is_empty()
+    }
+
+    fn small(&self, block: u64) -> Small {
+        let (bitmap, entry) = (block / ENTRIES_PER_BITMAP, block % ENTRIES_PER_BITMAP);
+        self.bitmaps[bitmap as usize].bitmap.get(entry as usize)
+    }
+
+    pub(crate) fn count(&self, block: u64) -> Result<u32, ThinError> {
+        if block >= self.nr_blocks {
+            return Err(self.wrong(block, format!("the map ends at {}", self.nr_blocks)));
+        }
+        match self.small(block) {
+            Small::Exactly(count) => Ok(count),
+            Small::Many => Ok(self.many.get(&block).copied().unwrap_or(3)),
+        }
+    }
+
+    fn set(&mut self, block: u64, old: u32, new: u32) {
+        let (bitmap, entry) = ((block / ENTRIES_PER_BITMAP) as usize, (block % ENTRIES_PER_BITMAP) as usize);
+        if old.min(3) != new.min(3) {
+            self.bitmaps[bitmap].bitmap.set(entry, new);
+            self.dirty.insert(bitmap);
+        }
+        if old >= 3 || new >= 3 {
+            self.overflow_changed.insert(block);
+            match new >= 3 {
+                true => self.many.insert(block, new),
+                false => self.many.remove(&block),
+            };
+        }
+    }
+
+    /// One pointer more to a block that has some.
+    pub(crate) fn increment(&mut self, block: u64) -> Result<(), ThinError> {
+        match self.count(block)? {
+            0 => Err(self.wrong(block, "a pointer leads to it, but its count is 0".to_owned())),
+            u32::MAX => Err(self.wrong(block, "its count would overflow".to_owned())),
+            count => {
+                self.set(block, count, count + 1);
+                Ok(())
+            }
+        }
+    }
+
+    /// One pointer less; returns how many are left.
+    pub(crate) fn decrement(&mut self, block: u64, reuse: Reuse) -> Result<u32, ThinError> {
+        let count = self.count(block)?;
+        if count == 0 {
+            return Err(self.wrong(block, "a pointer led to it, but its count is 0".to_owned()));
+        }
+        self.set(block, count, count - 1);
+        if count == 1 {
+            self.nr_allocated -= 1;
+            match reuse {
+                Reuse::Now => self.give_back(block),
+                Reuse::AfterCommit => self.freed.push(block),
+            }
+        }
+        Ok(count - 1)
+    }
+
+    /// Takes a free block, at `hint` if that one is free; its count stays zero until [`SpaceMap::claim`].
+    pub(crate) fn reserve(&mut self, hint: Option<u64>) -> Option<u64> {
+        let block = match hint {
+            Some(hint) if hint < self.nr_blocks && !self.is_busy(hint) => hint,
+            _ => self.find_free(self.cursor).or_else(|| self.find_free(0))?,
+        };
+        self.take(block);
+        Some(block)
+    }
+
+    /// Lets the next search without a hint start at `block`.
+    pub(crate) fn search_from(&mut self, block: u64) {
+        self.cursor = if block < self.nr_blocks { block } else { 0 };
+    }
+
+    /// Takes one certain block, if it is free.
+    pub(crate) fn reserve_exact(&mut self, block: u64) -> bool {
+        let free = block < self.nr_blocks && !self.is_busy(block);
+        if free {
+            self.take(block);
+        }
+        free
+    }
+
+    /// Gives a reserved block its first pointer.
+    pub(crate) fn claim(&mut self, block: u64) {
+        debug_assert!(self.is_busy(block));
+        self.set(block, 0, 1);
+        self.nr_allocated += 1;
+    }
+
+    /// Ends a reservation, or makes a block that was freed available.
+    pub(crate) fn give_back(&mut self, block: u64) {
+        if self.is_busy(block) {
+            self.busy[(block / 64) as usize] &= !(1 << (block % 64));
+            self.nr_free += 1;
+        }
+    }
+
+    fn is_busy(&self, block: u64) -> bool {
+        self.busy[(block / 64) as usize] >> (block % 64) & 1 == 1
+    }
+
+    fn take(&mut self, block: u64) {
+        self.busy[(block / 64) as usize] |= 1 << (block % 64);
+        self.nr_free -= 1;
+    }
+
+    fn find_free(&self, from: u64) -> Option<u64> {
+        let first = (from / 64) as usize;
+        let before = (1u64 << (from % 64)) - 1;
+        self.busy.iter().enumerate().skip(first).find_map(|(at, word)| {
+            let word = if at == first { word | before } else { *word };
+            (word != u64::MAX).then(|| at as u64 * 64 + u64::from(word.trailing_ones()))
+        })
+    }
+
+    /// Adds blocks at the end, all free (section 9.7). The entry of the former last bitmap stays as it is.
+    pub(crate) fn extend(&mut self, nr_blocks: u64) {
+        let old = self.nr_blocks;
+        self.nr_blocks = nr_blocks;
+        while (self.bitmaps.len() as u64) < bitmaps_for(nr_blocks) {
+            self.dirty.insert(self.bitmaps.len());
+            self.bitmaps.push(Placed { bitmap: Bitmap::zeroed(), at: None });
+        }
+        self.busy.resize(nr_blocks.div_ceil(64) as usize, u64::MAX);
+        // Bits at and after the end stay set for good; those of the new blocks were set until now.
+        self.nr_free += nr_blocks - old;
+        for block in old..nr_blocks {
+            self.busy[(block / 64) as usize] &= !(1 << (block % 64));
+        }
+    }
+
+    /// The transaction is closed: what it freed waits for its commit.
+    pub(crate) fn freeze(&mut self) -> Vec<Range<u64>> {
+        self.freed_in_flight = std::mem::take(&mut self.freed);
+        self.freed_in_flight.0.clone()
+    }
+
+    /// The commit in flight is durable: what it freed can be handed out.
+    pub(crate) fn settle(&mut self) {
+        for run in std::mem::take(&mut self.freed_in_flight).0 {
+            run.for_each(|block| self.give_back(block));
+        }
+    }
+
+    /// Blocks that bringing the overflow tree up to date can take, at most: its leaves hold at least 112 records each.
+    pub(crate) fn overflow_cost(&self) -> u64 {
+        2 * self.overflow_changed.len().min(self.many.len() / 112 + 2) as u64
+    }
+
+    /// What the index says of a bitmap, with exact hints.
+    pub(crate) fn index_entry(&self, bitmap: usize, at: u64) -> IndexEntry {
+        let (used, none_free_before) = self.bitmaps[bitmap].bitmap.summary();
+        IndexEntry { block: at, nr_free: ENTRIES_PER_BITMAP as u32 - used, none_free_before }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_freed_block_is_not_handed_out_before_its_commit_is_durable() {
+        let mut map = SpaceMap::empty("data", 3);
+        let blocks: Vec<_> = (0..3).map(|_| map.reserve(None).unwrap()).collect();
+        blocks.iter().for_each(|block| map.claim(*block));
+        assert_eq!(map.reserve(None), None);
+        assert_eq!(map.decrement(1, Reuse::AfterCommit).unwrap(), 0);
+        assert_eq!(map.reserve(None), None);
+        assert_eq!(map.freeze(), [1..2]);
+        map.decrement(2, Reuse::AfterCommit).unwrap();
+        assert_eq!(map.reserve(None), None);
+        map.settle();
+        assert_eq!((map.reserve(None), map.reserve(None)), (Some(1), None));
+    }
+
+    #[test]
+    fn counts_above_two_are_kept_exactly() {
+        let mut map = SpaceMap::empty("data", 100);
+        map.reserve_exact(7);
+        map.claim(7);
+        (0..5).for_each(|_| map.increment(7).unwrap());
+        assert_eq!(map.count(7).unwrap(), 6);
+        assert!(map.overflow_changed.contains(&7));
+        (0..6).for_each(|_| drop(map.decrement(7, Reuse::Now).unwrap()));
+        assert_eq!((map.count(7).unwrap(), map.nr_free()), (0, 100));
+        assert!(map.decrement(7, Reuse::Now).is_err());
+        assert!(map.count(100).is_err());
+    }
+
+    #[test]
+    fn growing_adds_free_blocks_only() {
+        let mut map = SpaceMap::empty("data", 70);
+        assert_eq!(map.nr_free(), 70);
+        map.extend(20_000);
+        assert_eq!((map.nr_free(), map.bitmaps.len()), (20_000, 2));
+        map.search_from(19_999);
+        assert_eq!((map.reserve(None), map.reserve(None)), (Some(19_999), Some(0)));
+    }
+}

@@ -1,0 +1,89 @@
+//! A metadata device in memory, commits written to it, and the outside judge `thin_check`.
+
+use std::{
+    collections::HashMap,
+    io,
+    process::Command,
+    sync::{Arc, Mutex, PoisonError},
+};
+use umbra_thin::{Commit, MetaRead, Page, Pool};
+
+/// A metadata device that several pools, one after the other, read from.
+#[derive(Clone, Default)]
+pub struct Disk {
+    blocks: Arc<Mutex<HashMap<u64, Box<Page>>>>,
+    size: u64,
+}
+
+impl Disk {
+    pub fn new(size: u64) -> Self {
+        Disk { size, ..Disk::default() }
+    }
+
+    pub fn from_image(image: &[u8]) -> Self {
+        let disk = Disk::new(image.len() as u64 / 4096);
+        for (number, bytes) in image.chunks_exact(4096).enumerate() {
+            if bytes.iter().any(|byte| *byte != 0) {
+                disk.put(number as u64, bytes.try_into().unwrap());
+            }
+        }
+        disk
+    }
+
+    pub fn put(&self, number: u64, page: &Page) {
+        assert!(number < self.size, "block {number} beyond the end");
+        self.blocks.lock().unwrap_or_else(PoisonError::into_inner).insert(number, Box::new(*page));
+    }
+
+    pub fn image(&self) -> Vec<u8> {
+        let mut image = vec![0; self.size as usize * 4096];
+        for (number, page) in self.blocks.lock().unwrap().iter() {
+            image[*number as usize * 4096..][..4096].copy_from_slice(&page[..]);
+        }
+        image
+    }
+
+    pub fn write(&self, commit: &Commit) {
+        commit.blocks.iter().for_each(|block| self.put(block.number, block.bytes()));
+        self.put(0, &commit.superblock);
+    }
+
+    pub fn commit(&self, pool: &mut Pool<Disk>) {
+        let commit = pool.begin_commit(umbra_thin::LogUse::Empty).unwrap();
+        self.write(&commit);
+        pool.commit_durable(commit.transaction);
+    }
+
+    /// Asks our independent checker.
+    pub fn check(&self) {
+        let expect =
+            umbra_thin_check::Expect { known_features: umbra_thin::INCOMPAT_LOG, ..Default::default() };
+        let report = umbra_thin_check::check(&umbra_thin_check::MemoryImage(self.image()), expect);
+        let found: Vec<_> = report.findings.iter().collect();
+        assert!(report.verdict() == umbra_thin_check::Severity::Ok, "{found:#?}");
+    }
+
+    /// Asks our checker and `thin_check`. Says so loudly where that one is missing.
+    pub fn check_twice(&self) {
+        self.check();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), self.image()).unwrap();
+        let output = match Command::new("thin_check").arg(file.path()).output() {
+            Ok(output) => output,
+            Err(error) => return eprintln!("SKIPPED: thin_check (thin-provisioning-tools): {error}"),
+        };
+        let text =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "thin_check: {text}");
+    }
+}
+
+impl MetaRead for Disk {
+    fn read(&self, block: u64) -> io::Result<Box<Page>> {
+        if block >= self.size {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let blocks = self.blocks.lock().unwrap();
+        Ok(blocks.get(&block).cloned().unwrap_or_else(|| Box::new([0; 4096])))
+    }
+}
