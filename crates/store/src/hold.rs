@@ -153,9 +153,12 @@ impl Live {
 
     fn timed_out(&self) -> Error {
         let limit_ms = self.lease.as_millis();
-        Error::new(ErrorCode::HoldWritesTimeout, format!("writes could not be held longer than {limit_ms} ms"))
-            .hint("the array or its disk is overloaded; try again")
-            .param("limit_ms", limit_ms)
+        Error::new(
+            ErrorCode::HoldWritesTimeout,
+            format!("writes could not be held longer than {limit_ms} ms"),
+        )
+        .hint("the array or its disk is overloaded; try again")
+        .param("limit_ms", limit_ms)
     }
 }
 

@@ -4,7 +4,7 @@
 //! ```text
 //! file:     two segments, used in turn; each commit starts the next one
 //! segment:  header (64 bytes) | record | record | ... | stale bytes
-//! header:   magic u64 | version u32 | crc u32 | pool identity 16 | boot identity 16 | base trans_id u64 | state u32 | 0 u32
+//! header:   magic u64 | version u32 | crc u32 | pool identity 16 | boot identity 16 | base trans_id u64 | 0 u64
 //! record:   crc u32 | kind u32 | sequence u64 | device u32 | 0 u32 | virtual block u64 | data block u64 | length u64
 //! ```
 //!
@@ -33,15 +33,6 @@ const VERSION: u32 = 1;
 const KIND_MAP: u32 = 1;
 const KIND_UNMAP: u32 = 2;
 
-/// Whether a segment may be entered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SegmentState {
-    /// Its records are good.
-    Usable,
-    /// Making the data durable failed: nobody knows what the data blocks hold.
-    Void,
-}
-
 /// What a segment belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
@@ -51,8 +42,6 @@ pub struct Header {
     pub boot: [u8; 16],
     /// trans_id of the commit that its records follow.
     pub base: u64,
-    /// Whether it may be entered.
-    pub state: SegmentState,
 }
 
 impl Header {
@@ -64,7 +53,6 @@ impl Header {
         bytes[16..32].copy_from_slice(&self.pool);
         bytes[32..48].copy_from_slice(&self.boot);
         put_u64(&mut bytes, 48, self.base);
-        put_u32(&mut bytes, 56, u32::from(self.state == SegmentState::Void));
         let crc = crc32c::crc32c(&bytes);
         put_u32(&mut bytes, 12, crc);
         bytes
@@ -78,13 +66,9 @@ impl Header {
         if get_u64(&bytes, 0) != MAGIC || get_u32(&bytes, 8) != VERSION || crc != crc32c::crc32c(&bytes) {
             return None;
         }
-        let mut header =
-            Header { pool: [0; 16], boot: [0; 16], base: get_u64(&bytes, 48), state: SegmentState::Usable };
+        let mut header = Header { pool: [0; 16], boot: [0; 16], base: get_u64(&bytes, 48) };
         header.pool.copy_from_slice(&bytes[16..32]);
         header.boot.copy_from_slice(&bytes[32..48]);
-        if get_u32(&bytes, 56) != 0 {
-            header.state = SegmentState::Void;
-        }
         Some(header)
     }
 }
@@ -223,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_header_reads_back_and_a_damaged_one_is_none() {
-        let header = Header { pool: [7; 16], boot: [9; 16], base: 1 << 50, state: SegmentState::Void };
+        let header = Header { pool: [7; 16], boot: [9; 16], base: 1 << 50 };
         let bytes = header.encode();
         assert_eq!(Header::decode(&bytes), Some(header));
         for at in 0..HEADER_BYTES {

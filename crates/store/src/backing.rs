@@ -1,0 +1,141 @@
+//! What a store stands on: three files behind a trait, so that tests can put a disk that forgets under it.
+//!
+//! What always holds: a [`BlockFile`] promises what a file does: what was written reads back, and survives the loss of
+//! the machine once a later [`BlockFile::sync`] returned.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    path::Path,
+    sync::Arc,
+};
+use umbra_base::{Error, ErrorCode, Result};
+
+/// A file that is read and written at offsets.
+pub trait BlockFile: Send + Sync {
+    /// Its size in bytes.
+    fn size(&self) -> io::Result<u64>;
+    /// Sets its size; new bytes are zero.
+    fn set_size(&self, bytes: u64) -> io::Result<()>;
+    /// Fills `buf`; the end of the file before that is an error.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
+    /// Writes all of `buf`.
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
+    /// Makes everything written before the call survive the loss of the machine.
+    fn sync(&self) -> io::Result<()>;
+    /// Gives the range space, so that writing it cannot fail for want of it (A5). Keeps the content.
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
+    /// Gives the range's space back; it reads as zeroes afterwards.
+    fn punch(&self, offset: u64, len: u64) -> io::Result<()>;
+}
+
+/// The files of a store, and what identifies the place where they are.
+#[derive(Clone)]
+pub struct Backing {
+    /// Metadata device.
+    pub meta: Arc<dyn BlockFile>,
+    /// Data device.
+    pub data: Arc<dyn BlockFile>,
+    /// Acknowledged-write log.
+    pub log: Arc<dyn BlockFile>,
+    /// Identity of the running kernel: what its page cache held is gone when this is another.
+    pub boot: [u8; 16],
+    /// Identity for a pool that is made here.
+    pub identity: [u8; 16],
+}
+
+impl std::fmt::Debug for Backing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Backing").finish_non_exhaustive()
+    }
+}
+
+impl Backing {
+    /// Opens or makes DIR/pool.meta, DIR/pool.data and DIR/pool.log, and locks them against a second opener.
+    pub fn in_dir(dir: &Path) -> Result<Backing> {
+        fs::create_dir_all(dir).map_err(|e| Error::io(format_args!("create folder {}", dir.display()), e))?;
+        let meta = PlainFile::open(&dir.join("pool.meta"))?;
+        meta.lock(dir)?;
+        Ok(Backing {
+            meta: Arc::new(meta),
+            data: Arc::new(PlainFile::open(&dir.join("pool.data"))?),
+            log: Arc::new(PlainFile::open(&dir.join("pool.log"))?),
+            boot: kernel_uuid("boot_id")?,
+            identity: kernel_uuid("uuid")?,
+        })
+    }
+}
+
+/// A uuid that the kernel offers: `boot_id` of this boot, or a new random one.
+fn kernel_uuid(name: &str) -> Result<[u8; 16]> {
+    let path = format!("/proc/sys/kernel/random/{name}");
+    let text = fs::read_to_string(&path).map_err(|e| Error::io(format_args!("read {path}"), e))?;
+    let digits: Vec<_> = text.chars().filter_map(|c| c.to_digit(16)).collect();
+    let mut uuid = [0; 16];
+    if digits.len() != 32 {
+        return Err(Error::new(ErrorCode::Io, format!("{path} holds {text:?}, not a uuid")));
+    }
+    for (byte, pair) in uuid.iter_mut().zip(digits.chunks(2)) {
+        *byte = (pair[0] << 4 | pair[1]) as u8;
+    }
+    Ok(uuid)
+}
+
+/// An ordinary file, through the page cache.
+#[derive(Debug)]
+struct PlainFile(File);
+
+impl PlainFile {
+    fn open(path: &Path) -> Result<Self> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(path).map_err(|e| Error::io(format_args!("open {}", path.display()), e))?;
+        Ok(PlainFile(file))
+    }
+
+    fn lock(&self, dir: &Path) -> Result<()> {
+        use rustix::fs::{FlockOperation, flock};
+        flock(&self.0, FlockOperation::NonBlockingLockExclusive).map_err(|errno| {
+            Error::new(ErrorCode::VolumeInUse, format!("the pool in {} is open elsewhere", dir.display()))
+                .hint("an array serves this folder already; stop it first")
+                .because(io::Error::from(errno))
+        })
+    }
+}
+
+impl BlockFile for PlainFile {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.size())
+    }
+
+    fn set_size(&self, bytes: u64) -> io::Result<()> {
+        self.0.set_len(bytes)
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.read_exact_at(buf, offset)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(buf, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        match fallocate(&self.0, FallocateFlags::KEEP_SIZE, offset, len) {
+            // Where the file system cannot say so, writing the whole block is the allocation.
+            Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
+            result => Ok(result?),
+        }
+    }
+
+    fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        Ok(fallocate(&self.0, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, len)?)
+    }
+}

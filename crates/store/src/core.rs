@@ -1,0 +1,354 @@
+//! What all parts of a store share: the engine under its lock, the files, the gates, the commit.
+//!
+//! Picture: `pool` is the one lock of the engine, held for memory work only. Data moves outside of it. The order of
+//! locks is: close lock, hold, range, engine, journal.
+//!
+//! What always holds: a change is made in the engine, then appended to the journal, then acknowledged; a commit closes
+//! the engine's transaction and starts the journal's next segment under the engine's lock, so that no change is in
+//! neither.
+
+use crate::{
+    Mode, Usage,
+    backing::{Backing, BlockFile},
+    epoch::Epochs,
+    hold::{Gate, lock},
+    journal::Journal,
+    limits,
+    provision::Provision,
+    ranges::Ranges,
+    turns::Turns,
+};
+use std::{
+    collections::HashMap,
+    fmt, io,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard,
+        atomic::{
+            AtomicBool, AtomicU64,
+            Ordering::{Relaxed, SeqCst},
+        },
+    },
+};
+use umbra_base::{Error, ErrorCode, Result};
+use umbra_thin::{LogUse, MetaRead, Page, Pool, ThinId, log::Change};
+
+/// Reads metadata blocks from their file.
+pub(crate) struct MetaFile(pub(crate) Arc<dyn BlockFile>);
+
+impl fmt::Debug for MetaFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MetaFile")
+    }
+}
+
+impl MetaRead for MetaFile {
+    fn read(&self, block: u64) -> io::Result<Box<Page>> {
+        let mut page = Box::new([0; 4096]);
+        let offset = block.checked_mul(4096).ok_or(io::ErrorKind::UnexpectedEof)?;
+        self.0.read_at(&mut page[..], offset)?;
+        Ok(page)
+    }
+}
+
+/// What all openings of one device share. It outlives the device: an opening that is left over must find the gate.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) ranges: Ranges,
+}
+
+/// The store behind its handles.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) backing: Backing,
+    pub(crate) block_bytes: u64,
+    pool: Mutex<Pool<MetaFile>>,
+    journal: Mutex<Journal>,
+    /// Bytes of its open segment, to be looked at without the lock.
+    log_used: AtomicU64,
+    /// Runs are the engine's transactions.
+    commits: Turns,
+    data_flushes: Turns,
+    pub(crate) epochs: Epochs,
+    pub(crate) provision: Provision,
+    devices: Mutex<HashMap<ThinId, Arc<Shared>>>,
+    state: Mutex<State>,
+    /// Whether `state` is [`State::Open`], to be looked at without the lock.
+    is_open: AtomicBool,
+    /// Set once: the commits from here on leave no log behind.
+    closing: AtomicBool,
+    pub(crate) wake: Condvar,
+    pub(crate) asked: Mutex<Asked>,
+}
+
+#[derive(Debug)]
+enum State {
+    Open,
+    /// Why nothing may be changed any more (A6).
+    Failed(String),
+    Closed,
+}
+
+/// What the background thread is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Nothing,
+    Commit,
+    End,
+}
+
+impl Core {
+    pub(crate) fn new(backing: Backing, pool: Pool<MetaFile>, journal: Journal) -> Self {
+        let block_bytes = pool.block_bytes();
+        Core {
+            block_bytes,
+            commits: Turns::new(pool.transaction() - 1),
+            data_flushes: Turns::new(0),
+            epochs: Epochs::default(),
+            provision: Provision::new(pool.data_fill().total, block_bytes),
+            devices: Mutex::default(),
+            state: Mutex::new(State::Open),
+            is_open: AtomicBool::new(true),
+            closing: AtomicBool::new(false),
+            wake: Condvar::new(),
+            asked: Mutex::new(Asked::Nothing),
+            pool: Mutex::new(pool),
+            journal: Mutex::new(journal),
+            log_used: AtomicU64::new(0),
+            backing,
+        }
+    }
+
+    pub(crate) fn pool(&self) -> MutexGuard<'_, Pool<MetaFile>> {
+        lock(&self.pool)
+    }
+
+    pub(crate) fn shared(&self, id: ThinId) -> Arc<Shared> {
+        lock(&self.devices).entry(id).or_default().clone()
+    }
+
+    /// The gates of every device that was ever asked for.
+    pub(crate) fn all_gates(&self) -> Vec<(ThinId, Arc<Gate>)> {
+        let mut gates: Vec<_> =
+            lock(&self.devices).iter().map(|(id, shared)| (*id, shared.gate.clone())).collect();
+        gates.sort_by_key(|(id, _)| *id);
+        gates
+    }
+
+    /// Refuses what needs an open store.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.is_open.load(SeqCst) {
+            return Ok(());
+        }
+        match &*lock(&self.state) {
+            State::Closed => Err(Error::new(ErrorCode::BadState, "the pool is closed")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses what changes something, unless changes are possible.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        if self.is_open.load(SeqCst) {
+            return Ok(());
+        }
+        match &*lock(&self.state) {
+            State::Open => Ok(()),
+            State::Closed => Err(Error::new(ErrorCode::BadState, "the pool is closed")),
+            State::Failed(why) => {
+                Err(Error::new(ErrorCode::BadState, format!("the pool is read-only since an error: {why}"))
+                    .hint("find out what is wrong with the disk, then restart the array"))
+            }
+        }
+    }
+
+    /// From now on nothing is changed (A6). What is in memory is still read.
+    pub(crate) fn fail(&self, error: &Error) {
+        let mut state = lock(&self.state);
+        if matches!(*state, State::Open) {
+            tracing::error!(code = %error.code(), error = error.chain(), "pool is read-only");
+            *state = State::Failed(error.chain());
+            self.is_open.store(false, SeqCst);
+        }
+    }
+
+    pub(crate) fn set_closed(&self) {
+        *lock(&self.state) = State::Closed;
+        self.is_open.store(false, SeqCst);
+    }
+
+    pub(crate) fn mode(&self) -> Mode {
+        match &*lock(&self.state) {
+            State::Open => Mode::ReadWrite,
+            State::Failed(_) => Mode::ReadOnly,
+            State::Closed => Mode::Closed,
+        }
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        let pool = self.pool();
+        let (data, metadata) = (pool.data_fill(), pool.metadata_fill());
+        Usage {
+            block_bytes: self.block_bytes,
+            data_total: data.total,
+            data_used: data.used,
+            metadata_total: metadata.total,
+            metadata_used: metadata.used,
+            mode: self.mode(),
+        }
+    }
+
+    /// Appends changes that the engine has already; then they may be acknowledged.
+    pub(crate) fn log(&self, changes: &[Change]) -> Result<()> {
+        let mut journal = lock(&self.journal);
+        let result = journal.append(changes).map_err(|e| Error::io("append to pool.log", e));
+        self.log_used.store(journal.used(), Relaxed);
+        drop(journal);
+        result.inspect_err(|error| self.fail(error))
+    }
+
+    /// Sees to it that the log has room. Called by writers before they enter any gate.
+    pub(crate) fn make_log_room(&self) -> Result<()> {
+        let used = self.log_used.load(Relaxed);
+        if used > limits::LOG_HARD_BYTES {
+            self.commit().map(drop)
+        } else {
+            if used > limits::LOG_SOFT_BYTES {
+                self.ask(Asked::Commit);
+            }
+            Ok(())
+        }
+    }
+
+    pub(crate) fn ask(&self, what: Asked) {
+        let mut asked = lock(&self.asked);
+        if *asked != Asked::End {
+            *asked = what;
+        }
+        self.wake.notify_all();
+    }
+
+    /// Makes everything changed so far durable.
+    pub(crate) fn commit(&self) -> Result<u64> {
+        let want = {
+            let pool = self.pool();
+            pool.transaction() - u64::from(!pool.is_changed())
+        };
+        self.commit_through(want)
+    }
+
+    /// Commits, and waits until what the commit freed can be used.
+    pub(crate) fn commit_for_room(&self) -> Result<()> {
+        let done = self.commit_anyway()?;
+        self.commits.follow_up(done);
+        Ok(())
+    }
+
+    /// Commits even if nothing changed.
+    pub(crate) fn commit_anyway(&self) -> Result<u64> {
+        let want = self.pool().transaction();
+        self.commit_through(want)
+    }
+
+    /// Makes a transaction durable and returns the last that is. Joins the commit under way, or starts the next.
+    pub(crate) fn commit_through(&self, want: u64) -> Result<u64> {
+        self.commits.reach(want, || self.write_commit(), |commit| self.release(commit))
+    }
+
+    /// Makes the data of every acknowledged write of a device durable, and what says where it is.
+    pub(crate) fn flush_device(&self, id: ThinId) -> Result<()> {
+        self.check_writable()?;
+        let begun = self.commits.begun();
+        let want = self.pool().changed_in(id)?;
+        // A commit that began after the call has flushed the data on its way.
+        if self.commit_through(want)? > begun { Ok(()) } else { self.flush_data() }
+    }
+
+    /// Makes everything acknowledged so far durable.
+    pub(crate) fn flush_all(&self) -> Result<()> {
+        self.check_writable()?;
+        let begun = self.commits.begun();
+        if self.commit()? > begun { Ok(()) } else { self.flush_data() }
+    }
+
+    fn flush_data(&self) -> Result<()> {
+        let next = self.data_flushes.begun() + 1;
+        self.data_flushes.reach(next, || self.sync_data(), |()| ()).map(drop)
+    }
+
+    fn sync_data(&self) -> Result<()> {
+        self.backing.data.sync().map_err(|e| {
+            let error = Error::io("flush pool.data", e);
+            self.fail(&error);
+            // Nobody knows any more what the blocks of logged writes hold; stale data must not show (A2).
+            if let Err(error) = lock(&self.journal).clear() {
+                tracing::error!(%error, "empty pool.log");
+            }
+            error
+        })
+    }
+
+    /// Closes the transaction and writes it: data, metadata, superblock, each durable before the next (R4, R5).
+    fn write_commit(&self) -> Result<umbra_thin::Commit> {
+        self.check_not_failed()?;
+        self.try_commit().inspect_err(|error| self.fail(error))
+    }
+
+    fn check_not_failed(&self) -> Result<()> {
+        match &*lock(&self.state) {
+            State::Failed(why) => {
+                Err(Error::new(ErrorCode::BadState, format!("the pool is read-only: {why}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn try_commit(&self) -> Result<umbra_thin::Commit> {
+        let commit = self.close_transaction()?;
+        self.sync_data()?;
+        let meta = &*self.backing.meta;
+        write_blocks(meta, &commit).map_err(|e| Error::io("write pool.meta", e))?;
+        meta.sync().map_err(|e| Error::io("flush pool.meta", e))?;
+        meta.write_at(&commit.superblock[..], 0)
+            .map_err(|e| Error::io("write the superblock of pool.meta", e))?;
+        meta.sync().map_err(|e| Error::io("flush pool.meta", e))?;
+        Ok(commit)
+    }
+
+    fn close_transaction(&self) -> Result<umbra_thin::Commit> {
+        let log = if self.closing.load(SeqCst) { LogUse::Empty } else { LogUse::MayHoldWrites };
+        let mut pool = self.pool();
+        let commit = pool.begin_commit(log)?;
+        let mut journal = lock(&self.journal);
+        journal.start(commit.trans_id).map_err(|e| Error::io("write pool.log", e))?;
+        self.log_used.store(journal.used(), Relaxed);
+        drop(journal);
+        Ok(commit)
+    }
+
+    /// After a durable commit: gives back what it freed, once nobody can still be reading or writing it.
+    fn release(&self, commit: umbra_thin::Commit) {
+        if !commit.freed_data.is_empty() {
+            self.epochs.grace();
+            self.provision.punch(&*self.backing.data, &commit.freed_data);
+        }
+        self.pool().commit_durable(commit.transaction);
+    }
+
+    /// The last commit of a clean stop: no log behind it (A4).
+    pub(crate) fn commit_closing(&self) -> Result<()> {
+        self.closing.store(true, SeqCst);
+        self.commit_anyway()?;
+        lock(&self.journal).clear().map_err(|e| Error::io("empty pool.log", e))
+    }
+}
+
+/// Writes the blocks of a commit, neighbours together.
+fn write_blocks(meta: &dyn BlockFile, commit: &umbra_thin::Commit) -> io::Result<()> {
+    let mut blocks: Vec<_> = commit.blocks.iter().collect();
+    blocks.sort_unstable_by_key(|block| block.number);
+    for run in blocks.chunk_by(|a, b| a.number + 1 == b.number) {
+        let bytes: Vec<u8> = run.iter().flat_map(|block| block.bytes()).copied().collect();
+        meta.write_at(&bytes, run[0].number * 4096)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! The acknowledged-write log as a file: three segments used in turn, one for each commit (format: `umbra_thin::log`).
+//!
+//! Three, because at opening two may be needed (the commit of the second was being written when the process died)
+//! while the commit that enters them already starts a third. What always holds: a segment is started only when no
+//! committed state can need what it held; records are appended in order, so that an acknowledged one is never behind
+//! a hole. The file is never flushed: it is for the death of the process, and the page cache outlives that (A2).
+
+use crate::{
+    backing::{Backing, BlockFile},
+    limits::LOG_SEGMENT_BYTES,
+};
+use std::{io, sync::Arc};
+use umbra_thin::log::{Change, HEADER_BYTES, Header, RECORD_BYTES, Record, records};
+
+const SEGMENTS: u64 = 3;
+
+/// The open segment.
+pub(crate) struct Journal {
+    file: Arc<dyn BlockFile>,
+    header: Header,
+    segment: u64,
+    next: u64,
+}
+
+/// What an earlier process left.
+pub(crate) struct Left {
+    /// Records to be entered, in order.
+    pub(crate) records: Vec<Record>,
+    /// Whether there were records of an earlier boot, whose data may not have reached the disk.
+    pub(crate) dropped: bool,
+    last_segment: u64,
+}
+
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Journal")
+            .field("header", &self.header)
+            .field("next", &self.next)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Finds what has to be entered into a pool whose superblock has `trans_id`.
+pub(crate) fn read(backing: &Backing, pool: [u8; 16], trans_id: u64) -> io::Result<Left> {
+    let mut left = Left { records: Vec::new(), dropped: false, last_segment: 0 };
+    let headers: Vec<_> = (0..SEGMENTS).map(|i| read_header(backing, i)).collect::<io::Result<_>>()?;
+    for base in [trans_id, trans_id + 1] {
+        let found = headers.iter().zip(0..).find_map(|(header, i)| {
+            header.as_ref().filter(|h| h.pool == pool && h.base == base).map(|header| (header, i))
+        });
+        let Some((header, segment)) = found else { break };
+        left.last_segment = segment;
+        let bytes = read_segment(backing, segment)?;
+        let mut segment = records(base, &bytes).peekable();
+        if header.boot == backing.boot {
+            left.records.extend(segment);
+        } else if segment.peek().is_some() {
+            left.dropped = true;
+        }
+    }
+    Ok(left)
+}
+
+fn read_header(backing: &Backing, segment: u64) -> io::Result<Option<Header>> {
+    let at = segment * LOG_SEGMENT_BYTES;
+    if backing.log.size()? < at + HEADER_BYTES as u64 {
+        return Ok(None);
+    }
+    let mut bytes = [0; HEADER_BYTES];
+    backing.log.read_at(&mut bytes, at)?;
+    Ok(Header::decode(&bytes))
+}
+
+/// The part of a segment that can hold records: up to the end of the file.
+fn read_segment(backing: &Backing, segment: u64) -> io::Result<Vec<u8>> {
+    let start = segment * LOG_SEGMENT_BYTES + HEADER_BYTES as u64;
+    let end = backing.log.size()?.min((segment + 1) * LOG_SEGMENT_BYTES);
+    let mut bytes = vec![0; end.saturating_sub(start) as usize];
+    backing.log.read_at(&mut bytes, start)?;
+    Ok(bytes)
+}
+
+impl Journal {
+    /// A journal that goes on behind what was left; [`Journal::start`] opens its first segment.
+    pub(crate) fn new(backing: &Backing, pool: [u8; 16], left: &Left) -> Self {
+        let header = Header { pool, boot: backing.boot, base: 0 };
+        Journal { file: backing.log.clone(), header, segment: left.last_segment, next: 0 }
+    }
+
+    /// Starts the segment that follows the commit with trans_id `base`.
+    pub(crate) fn start(&mut self, base: u64) -> io::Result<()> {
+        self.segment = (self.segment + 1) % SEGMENTS;
+        self.header.base = base;
+        self.next = 0;
+        self.write_header()
+    }
+
+    fn write_header(&self) -> io::Result<()> {
+        self.file.write_at(&self.header.encode(), self.segment * LOG_SEGMENT_BYTES)
+    }
+
+    /// Bytes of the open segment that are used.
+    pub(crate) fn used(&self) -> u64 {
+        HEADER_BYTES as u64 + self.next * RECORD_BYTES as u64
+    }
+
+    /// Appends changes that have been made; on return they survive the death of the process.
+    pub(crate) fn append(&mut self, changes: &[Change]) -> io::Result<()> {
+        let at = self.used();
+        let encode = |(change, sequence): (&Change, u64)| {
+            Record { sequence, change: *change }.encode(self.header.base)
+        };
+        let bytes: Vec<u8> = changes.iter().zip(self.next..).flat_map(encode).collect();
+        if at + bytes.len() as u64 > LOG_SEGMENT_BYTES {
+            return Err(io::Error::other(format!("the log's segment of {LOG_SEGMENT_BYTES} bytes is full")));
+        }
+        self.file.write_at(&bytes, self.segment * LOG_SEGMENT_BYTES + at)?;
+        self.next += changes.len() as u64;
+        Ok(())
+    }
+
+    /// Empties the file: after a commit that holds everything, or when nobody may enter it any more.
+    pub(crate) fn clear(&mut self) -> io::Result<()> {
+        self.file.set_size(0)
+    }
+}

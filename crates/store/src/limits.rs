@@ -1,0 +1,27 @@
+//! Bounds of the store, and how they were chosen.
+
+use std::time::Duration;
+
+/// Smallest data block: 64 KiB, the format's.
+pub const BLOCK_BYTES_MIN: u64 = 64 << 10;
+/// Largest data block that the store makes. The format allows 1 GiB, but a first write to a shared block copies it
+/// whole while its writer waits.
+pub const BLOCK_BYTES_MAX: u64 = 16 << 20;
+/// Largest data file: 2^40 blocks would be more than any file system holds.
+pub const DATA_BYTES_MAX: u64 = 1 << 50;
+/// Bytes of one segment of the log. Only the part below the soft limit is ever filled in practice.
+pub const LOG_SEGMENT_BYTES: u64 = 32 << 20;
+/// Log bytes at which a commit is asked for: 87 000 records, some ten milliseconds of replay.
+pub const LOG_SOFT_BYTES: u64 = 4 << 20;
+/// Log bytes at which a writer waits for that commit.
+pub const LOG_HARD_BYTES: u64 = 16 << 20;
+/// Longest time between a change and a commit that nobody asked for; the kernel's dm-thin does the same.
+pub const COMMIT_PERIOD: Duration = Duration::from_secs(1);
+/// Blocks that one step of a write plans at once: bounds the time under the engine's lock.
+pub const BLOCKS_PER_STEP: u64 = 64;
+/// Blocks that are looked up or unmapped under one taking of the engine's lock.
+pub const BLOCKS_PER_LOOKUP: u64 = 1 << 16;
+/// Bytes copied or zeroed at a time.
+pub const COPY_BYTES: u64 = 1 << 20;
+/// Bytes allocated in the backing at a time (A5): a system call per MiB instead of one per block.
+pub const ALLOCATE_BYTES: u64 = 1 << 20;

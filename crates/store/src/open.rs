@@ -1,0 +1,96 @@
+//! Making a pool on its files, and opening one: check, enter the log, commit.
+
+use crate::{
+    backing::Backing,
+    core::{Core, MetaFile},
+    journal::{self, Journal},
+    params::PoolParams,
+};
+use umbra_base::{Error, ErrorCode, Result};
+use umbra_thin::{Format, Pool, format};
+
+/// The store on these files, ready for use: the log entered, the pool marked as one that may be behind its log.
+pub(crate) fn open(backing: Backing, params: &PoolParams) -> Result<Core> {
+    if is_unformatted(&backing)? {
+        make(&backing, params)?;
+    }
+    let mut pool =
+        Pool::open(MetaFile(backing.meta.clone())).map_err(|e| context("open pool.meta", e.into()))?;
+    pool.superblock().check_writable().map_err(|e| context("open pool.meta for writing", e.into()))?;
+    check_sizes(&backing, &pool)?;
+    let journal = enter_log(&backing, &mut pool)?;
+    let core = Core::new(backing, pool, journal);
+    core.commit_anyway()?;
+    Ok(core)
+}
+
+fn context(what: &str, error: Error) -> Error {
+    let hint = error.hint_text().map(str::to_owned);
+    let error = Error::new(error.code(), format!("{what}: {}", error.chain()));
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+/// Whether there is no pool yet: no metadata, or a superblock of zeroes (making it was cut short; block 0 comes last).
+fn is_unformatted(backing: &Backing) -> Result<bool> {
+    let size = backing.meta.size().map_err(|e| Error::io("look at pool.meta", e))?;
+    let mut page = [0; 4096];
+    if size >= 4096 {
+        backing.meta.read_at(&mut page, 0).map_err(|e| Error::io("read pool.meta", e))?;
+    }
+    Ok(page.iter().all(|byte| *byte == 0))
+}
+
+fn make(backing: &Backing, params: &PoolParams) -> Result<()> {
+    params.check()?;
+    let data_blocks = params.data_bytes / params.block_bytes;
+    let metadata_blocks = params.metadata_blocks();
+    let data_block_sectors = (params.block_bytes / umbra_thin::limits::SECTOR) as u32;
+    let wish = Format { uuid: backing.identity, data_block_sectors, data_blocks, metadata_blocks };
+    let commit = format(&wish)?;
+    let meta_bytes = metadata_blocks * 4096;
+    let grow =
+        |file: &dyn crate::backing::BlockFile, bytes| file.set_size(0).and_then(|()| file.set_size(bytes));
+    grow(&*backing.log, 0).map_err(|e| Error::io("empty pool.log", e))?;
+    grow(&*backing.data, data_blocks * params.block_bytes).map_err(|e| Error::io("size pool.data", e))?;
+    grow(&*backing.meta, meta_bytes).map_err(|e| Error::io("size pool.meta", e))?;
+    backing.meta.allocate(0, meta_bytes).map_err(|e| {
+        Error::new(ErrorCode::InsufficientStorage, format!("no room for {meta_bytes} bytes of pool.meta"))
+            .hint("choose a folder on a file system with more room, or a smaller pool")
+            .because(e)
+    })?;
+    write_format(backing, &commit).map_err(|e| Error::io("write pool.meta", e))
+}
+
+fn write_format(backing: &Backing, commit: &umbra_thin::Commit) -> std::io::Result<()> {
+    backing.data.sync()?;
+    commit.blocks.iter().try_for_each(|block| backing.meta.write_at(block.bytes(), block.number * 4096))?;
+    backing.meta.sync()?;
+    backing.meta.write_at(&commit.superblock[..], 0)?;
+    backing.meta.sync()
+}
+
+fn check_sizes(backing: &Backing, pool: &Pool<MetaFile>) -> Result<()> {
+    let meta = backing.meta.size().map_err(|e| Error::io("look at pool.meta", e))?;
+    let data = backing.data.size().map_err(|e| Error::io("look at pool.data", e))?;
+    Ok(pool.check_sizes(meta / 4096, data / pool.block_bytes())?)
+}
+
+/// Enters what the log has (A2), or says that it cannot be used.
+fn enter_log(backing: &Backing, pool: &mut Pool<MetaFile>) -> Result<Journal> {
+    let (identity, trans_id) = (pool.superblock().uuid, pool.superblock().trans_id);
+    let left = journal::read(backing, identity, trans_id).map_err(|e| Error::io("read pool.log", e))?;
+    if left.dropped {
+        tracing::warn!(trans_id, "pool.log is of an earlier boot: what was not flushed then is lost");
+    }
+    for record in &left.records {
+        pool.replay(record).map_err(|e| context("enter pool.log", e.into()))?;
+    }
+    if !left.records.is_empty() {
+        tracing::info!(records = left.records.len(), trans_id, "pool.log entered");
+    }
+    pool.end_replay();
+    Ok(Journal::new(backing, identity, &left))
+}

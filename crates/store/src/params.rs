@@ -1,0 +1,62 @@
+//! What a store is made with.
+
+use crate::limits;
+use std::time::Duration;
+use umbra_base::{Error, ErrorCode, Result, size::format_size};
+use umbra_thin::limits::META_BLOCKS_MAX;
+
+/// Whether commits happen by themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Background {
+    /// A thread commits what was changed, once in this time and when the log has grown.
+    Every(Duration),
+    /// Only flushes commit (tests that count every write).
+    Off,
+}
+
+/// Parameters of a store. Sizes matter when its pool is made; later the pool knows them itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolParams {
+    /// Bytes of the data file; rounded down to whole blocks. It is sparse: space is taken as it is written.
+    pub data_bytes: u64,
+    /// Bytes of a data block: a multiple of 64 KiB.
+    pub block_bytes: u64,
+    /// Thin devices that the metadata is sized for; not a limit.
+    pub devices: u64,
+    /// Commits without a flush.
+    pub background: Background,
+}
+
+impl PoolParams {
+    /// A pool of `data_bytes` with 64 KiB blocks.
+    pub fn new(data_bytes: u64) -> Self {
+        PoolParams {
+            data_bytes,
+            block_bytes: limits::BLOCK_BYTES_MIN,
+            devices: 1024,
+            background: Background::Every(limits::COMMIT_PERIOD),
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        let refuse = |text: String| Err(Error::new(ErrorCode::InvalidArgument, text));
+        let block = self.block_bytes;
+        if !(limits::BLOCK_BYTES_MIN..=limits::BLOCK_BYTES_MAX).contains(&block)
+            || !block.is_multiple_of(limits::BLOCK_BYTES_MIN)
+        {
+            return refuse(format!("a block size of {block} bytes is no multiple of 64 KiB up to 16 MiB"));
+        }
+        if self.data_bytes < block || self.data_bytes > limits::DATA_BYTES_MAX {
+            let (size, max) = (format_size(self.data_bytes), format_size(limits::DATA_BYTES_MAX));
+            return refuse(format!("a pool of {size} is not between one block and {max}"));
+        }
+        Ok(())
+    }
+
+    /// Metadata blocks: thin_metadata_size's formula, a quarter more for snapshots that share nothing any longer, and
+    /// a base for the reserve.
+    pub(crate) fn metadata_blocks(&self) -> u64 {
+        let formula = 1 + self.devices + 2 * (self.data_bytes / self.block_bytes) / 252;
+        (formula + formula / 4 + 1024).min(META_BLOCKS_MAX)
+    }
+}

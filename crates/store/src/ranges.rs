@@ -1,0 +1,44 @@
+//! Locks on ranges of virtual blocks, for transitions only: a first write, a copy, an unmapping. Writes in place and
+//! reads never come here.
+
+use crate::hold::lock;
+use std::{
+    ops::Range,
+    sync::{Condvar, Mutex},
+};
+
+/// The locked ranges of one device: few at a time.
+#[derive(Debug, Default)]
+pub(crate) struct Ranges {
+    locked: Mutex<Vec<Range<u64>>>,
+    freed: Condvar,
+}
+
+/// A locked range.
+#[derive(Debug)]
+pub(crate) struct Locked<'a> {
+    ranges: &'a Ranges,
+    range: Range<u64>,
+}
+
+impl Ranges {
+    /// Waits until nobody holds any part of `range`, then holds it. A caller holds at most one range.
+    pub(crate) fn lock(&self, range: Range<u64>) -> Locked<'_> {
+        let mut locked = lock(&self.locked);
+        while locked.iter().any(|other| other.start < range.end && range.start < other.end) {
+            locked = self.freed.wait(locked).unwrap_or_else(|poisoned| poisoned.into_inner());
+        }
+        locked.push(range.clone());
+        Locked { ranges: self, range }
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        let mut locked = lock(&self.ranges.locked);
+        if let Some(at) = locked.iter().position(|range| *range == self.range) {
+            locked.swap_remove(at);
+        }
+        self.ranges.freed.notify_all();
+    }
+}

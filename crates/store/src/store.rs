@@ -1,0 +1,178 @@
+//! The embedded store: a thin pool on files.
+
+use crate::{
+    Cut, Hold, LunStore, Usage, Volume, background::Committer, backing::Backing, core::Core, hold::lock,
+    open, params::PoolParams, volume::ThinVolume,
+};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use umbra_base::{Error, ErrorCode, Result, limits::HOLD_MAX, size::MAX_BYTES};
+use umbra_thin::{Snapshot, ThinError, ThinId};
+
+/// A thin pool in the kernel's dm-thin format on DIR/pool.meta, DIR/pool.data and DIR/pool.log.
+///
+/// Dropping it without [`LunStore::close`] leaves exactly what the death of the process leaves: the next opening enters
+/// the log.
+#[derive(Debug)]
+pub struct ThinPoolStore {
+    core: Arc<Core>,
+    committer: Mutex<Option<Committer>>,
+    closing: Mutex<()>,
+}
+
+impl ThinPoolStore {
+    /// Opens the pool in `dir`; makes it, with these parameters, if there is none.
+    pub fn create_or_open(dir: &Path, params: PoolParams) -> Result<Self> {
+        Self::on(Backing::in_dir(dir)?, params)
+    }
+
+    /// The same on files of the caller's.
+    pub fn on(backing: Backing, params: PoolParams) -> Result<Self> {
+        let core = Arc::new(open::open(backing, &params)?);
+        let committer = Mutex::new(Committer::start(&core, params.background)?);
+        Ok(ThinPoolStore { core, committer, closing: Mutex::new(()) })
+    }
+
+    fn refuse_empty(ids: &BTreeSet<ThinId>) -> Result<()> {
+        match ids.is_empty() {
+            true => Err(Error::new(ErrorCode::InvalidArgument, "a hold of no device")),
+            false => Ok(()),
+        }
+    }
+
+    /// Makes a change of the engine; if there is no room, once more after a commit that may make some. Returns the
+    /// transaction that has it.
+    fn change(&self, what: &str, change: impl Fn() -> Result<u64, ThinError>) -> Result<u64> {
+        self.core.check_writable()?;
+        let result = match change() {
+            Err(error) if error.is_full() && self.core.pool().has_freed() => {
+                self.core.commit_for_room()?;
+                change()
+            }
+            result => result,
+        };
+        result.map_err(|error| {
+            let inner = Error::from(error);
+            let hint = inner.hint_text().map(str::to_owned);
+            let outer = Error::new(inner.code(), format!("{what}: {}", inner.message()));
+            match hint {
+                Some(hint) => outer.hint(hint),
+                None => outer,
+            }
+        })
+    }
+}
+
+impl LunStore for ThinPoolStore {
+    fn create(&self, id: ThinId) -> Result<()> {
+        let transaction = self.change(&format!("create thin device {id}"), || {
+            let mut pool = self.core.pool();
+            pool.create(id)?;
+            Ok(pool.transaction())
+        })?;
+        self.core.commit_through(transaction).map(drop)
+    }
+
+    fn open(&self, id: ThinId, size_bytes: u64) -> Result<Arc<dyn Volume>> {
+        self.core.check_open()?;
+        self.core.pool().details(id)?;
+        if size_bytes == 0 || size_bytes > MAX_BYTES || !size_bytes.is_multiple_of(umbra_thin::limits::SECTOR)
+        {
+            let text = format!(
+                "open thin device {id}: a size of {size_bytes} bytes is not whole sectors of 512 bytes"
+            );
+            return Err(Error::new(ErrorCode::InvalidArgument, text));
+        }
+        Ok(Arc::new(ThinVolume { core: self.core.clone(), shared: self.core.shared(id), id, size_bytes }))
+    }
+
+    fn hold(&self, ids: &[ThinId], lease: Duration) -> Result<Hold> {
+        self.core.check_writable()?;
+        let ids: BTreeSet<_> = ids.iter().copied().collect();
+        Self::refuse_empty(&ids)?;
+        if lease > HOLD_MAX {
+            let text = format!("a hold of {lease:?} is longer than {HOLD_MAX:?}");
+            return Err(Error::new(ErrorCode::InvalidArgument, text));
+        }
+        {
+            let pool = self.core.pool();
+            ids.iter().try_for_each(|id| pool.details(*id).map(drop))?;
+        }
+        Hold::take(ids.iter().map(|id| (*id, self.core.shared(*id).gate.clone())).collect(), lease)
+    }
+
+    fn cut(&self, hold: &Hold, pairs: &[Snapshot]) -> Result<Cut> {
+        let mut allowed = hold.ids().clone();
+        for Snapshot { origin, copy } in pairs {
+            if !allowed.contains(origin) {
+                let text = format!("cut thin device {origin}: its writes are not held");
+                return Err(Error::new(ErrorCode::InvalidArgument, text));
+            }
+            allowed.insert(*copy);
+        }
+        hold.while_held(|| {
+            self.core.check_writable()?;
+            let mut pool = self.core.pool();
+            pool.snapshot(pairs)?;
+            Ok(Cut { transaction: pool.transaction() })
+        })
+    }
+
+    fn wait_durable(&self, cut: &Cut) -> Result<()> {
+        self.core.commit_through(cut.transaction).map(drop)
+    }
+
+    fn delete(&self, id: ThinId) -> Result<()> {
+        self.core.check_writable()?;
+        if matches!(self.core.pool().details(id), Err(ThinError::Unknown(_))) {
+            return Ok(());
+        }
+        // What is in flight ends first: its log records must come before the end of the device.
+        let hold = Hold::take(vec![(id, self.core.shared(id).gate.clone())], HOLD_MAX)?;
+        let transaction = self.change(&format!("delete thin device {id}"), || {
+            let mut pool = self.core.pool();
+            match pool.delete(id) {
+                Ok(_) => Ok(pool.transaction()),
+                Err(ThinError::Unknown(_)) => Ok(0),
+                Err(error) => Err(error),
+            }
+        })?;
+        drop(hold);
+        self.core.commit_through(transaction).map(drop)
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.core.flush_all()
+    }
+
+    fn device_ids(&self) -> Result<Vec<ThinId>> {
+        self.core.check_open()?;
+        Ok(self.core.pool().device_ids().collect())
+    }
+
+    fn usage(&self) -> Usage {
+        self.core.usage()
+    }
+
+    fn mapped_blocks(&self, id: ThinId) -> Result<u64> {
+        self.core.check_open()?;
+        Ok(self.core.pool().details(id)?.mapped_blocks)
+    }
+
+    fn close(&self) -> Result<()> {
+        let _closing = lock(&self.closing);
+        if self.core.check_open().is_err() {
+            return Ok(());
+        }
+        self.core.check_writable()?;
+        let hold = Hold::take(self.core.all_gates(), HOLD_MAX)?;
+        self.core.set_closed();
+        drop(hold);
+        drop(lock(&self.committer).take());
+        self.core.commit_closing()
+    }
+}

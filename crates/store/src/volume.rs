@@ -1,0 +1,212 @@
+//! One thin device as an array of bytes.
+//!
+//! Picture of a write: through the gate, into the epoch, look the blocks up. Blocks of its own are written where they
+//! are: no metadata, no log. For any other block the range is locked, the engine plans, the data goes to new blocks,
+//! the engine enters them, the log has them, the write is acknowledged.
+//!
+//! What always holds: a new block is written whole before anything points to it; a block shared with a snapshot is
+//! never written; what a write copies is copied only where the write does not cover it.
+
+mod fill;
+mod write;
+
+use crate::{
+    MappedRun, Volume,
+    core::{Core, Shared},
+    limits::BLOCKS_PER_LOOKUP,
+};
+use std::{ops::Range, sync::Arc};
+use umbra_base::{Error, ErrorCode, Result};
+use umbra_thin::{Run, ThinError, ThinId, limits::SECTOR, log::Change};
+
+/// An opened thin device.
+#[derive(Debug)]
+pub(crate) struct ThinVolume {
+    pub(crate) core: Arc<Core>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) id: ThinId,
+    pub(crate) size_bytes: u64,
+}
+
+/// What to do to which bytes of which device, for messages.
+#[derive(Clone, Copy)]
+pub(crate) struct Doing {
+    pub(crate) what: &'static str,
+    pub(crate) id: ThinId,
+    pub(crate) offset: u64,
+    pub(crate) len: u64,
+}
+
+impl Doing {
+    /// An error of the engine, met while doing this.
+    pub(crate) fn failed(&self, error: ThinError) -> Error {
+        let inner = Error::from(error);
+        let copy = Error::new(inner.code(), format!("{self}: {}", inner.message())).param("device", self.id);
+        match inner.hint_text().map(str::to_owned) {
+            Some(hint) => copy.hint(hint),
+            None => copy,
+        }
+    }
+
+    /// An error of a file.
+    pub(crate) fn io(&self, error: std::io::Error) -> Error {
+        match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Error::new(
+                ErrorCode::InsufficientStorage,
+                format!("{self}: the file system of the pool is full"),
+            )
+            .hint("make room in the file system under the pool, or delete copies or LUNs")
+            .because(error),
+            _ => Error::io(self, error),
+        }
+    }
+}
+
+impl std::fmt::Display for Doing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} bytes at {} of thin device {}", self.what, self.len, self.offset, self.id)
+    }
+}
+
+impl ThinVolume {
+    fn doing(&self, what: &'static str, offset: u64, len: u64) -> Result<Doing> {
+        let doing = Doing { what, id: self.id, offset, len };
+        let inside = offset.checked_add(len).is_some_and(|end| end <= self.size_bytes);
+        if inside && offset.is_multiple_of(SECTOR) && len.is_multiple_of(SECTOR) {
+            return Ok(doing);
+        }
+        let size = self.size_bytes;
+        Err(Error::new(
+            ErrorCode::InvalidArgument,
+            format!("{doing}: not whole sectors of 512 bytes inside its {size} bytes"),
+        ))
+    }
+
+    /// The blocks that a range of bytes touches.
+    fn blocks(&self, offset: u64, len: u64) -> Range<u64> {
+        let block = self.core.block_bytes;
+        offset / block..(offset + len).div_ceil(block)
+    }
+
+    /// Shows each run of a range, clipped to it, as bytes: offset, length, run.
+    fn each_run(&self, doing: Doing, mut see: impl FnMut(u64, u64, &Run) -> Result<()>) -> Result<()> {
+        let block = self.core.block_bytes;
+        let blocks = self.blocks(doing.offset, doing.len);
+        let end = doing.offset + doing.len;
+        for start in blocks.clone().step_by(BLOCKS_PER_LOOKUP as usize) {
+            let range = start..blocks.end.min(start + BLOCKS_PER_LOOKUP);
+            let runs = self.core.pool().lookup(self.id, range).map_err(|e| doing.failed(e))?;
+            for run in &runs {
+                let from = (run.vblock * block).max(doing.offset);
+                let to = ((run.vblock + run.len) * block).min(end);
+                see(from, to - from, run)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Unmaps whole blocks, in steps.
+    fn unmap(&self, doing: Doing, blocks: Range<u64>) -> Result<()> {
+        for start in blocks.clone().step_by(BLOCKS_PER_LOOKUP as usize) {
+            let range = start..blocks.end.min(start + BLOCKS_PER_LOOKUP);
+            self.with_room(doing, || {
+                let _locked = self.shared.ranges.lock(range.clone());
+                let removed =
+                    self.core.pool().discard(self.id, range.clone()).map_err(|e| doing.failed(e))?;
+                let len = range.end - range.start;
+                let change = Change::Unmap { device: self.id, vblock: range.start, len };
+                if removed > 0 { self.core.log(&[change]) } else { Ok(()) }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Runs a change inside the gate; if the pool has no room, once more after a commit that may make some.
+    fn with_room(&self, doing: Doing, change: impl Fn() -> Result<()>) -> Result<()> {
+        self.core.make_log_room()?;
+        let pass = || {
+            let _inside = self.shared.gate.enter();
+            self.core.check_writable()?;
+            let _io = self.core.epochs.enter();
+            change()
+        };
+        match pass() {
+            Err(error) if error.code() == ErrorCode::InsufficientStorage && self.core.pool().has_freed() => {
+                tracing::debug!(device = %self.id, doing = %doing, "pool is full: committing what was freed");
+                self.core.commit_for_room()?;
+                pass()
+            }
+            result => result,
+        }
+    }
+
+    fn zero(&self, doing: Doing) -> Result<()> {
+        let block = self.core.block_bytes;
+        let end = doing.offset + doing.len;
+        let first = doing.offset.div_ceil(block);
+        // The last block of a device may be cut short by its size; nobody sees the rest of it.
+        let last = if end == self.size_bytes { end.div_ceil(block) } else { end / block };
+        if first >= last {
+            return self.write_pieces(doing, doing.offset, write::Source::Zeroes(doing.len));
+        }
+        self.write_pieces(doing, doing.offset, write::Source::Zeroes(first * block - doing.offset))?;
+        self.unmap(doing, first..last)?;
+        self.write_pieces(doing, last * block, write::Source::Zeroes(end.saturating_sub(last * block)))
+    }
+}
+
+impl Volume for ThinVolume {
+    fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let doing = self.doing("read", offset, buf.len() as u64)?;
+        self.core.check_open()?;
+        let _io = self.core.epochs.enter();
+        let block = self.core.block_bytes;
+        self.each_run(doing, |from, len, run| {
+            let part = &mut buf[(from - offset) as usize..][..len as usize];
+            match run.at {
+                None => part.fill(0),
+                Some(at) => {
+                    let position = at.block * block + (from - run.vblock * block);
+                    self.core.backing.data.read_at(part, position).map_err(|e| doing.io(e))?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn write(&self, offset: u64, buf: &[u8]) -> Result<()> {
+        let doing = self.doing("write", offset, buf.len() as u64)?;
+        self.write_pieces(doing, offset, write::Source::Bytes(buf))
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.core.flush_device(self.id)
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> Result<()> {
+        self.zero(self.doing("discard", offset, len)?)
+    }
+
+    fn write_zeroes(&self, offset: u64, len: u64) -> Result<()> {
+        self.zero(self.doing("write zeroes to", offset, len)?)
+    }
+
+    fn mapped(&self, offset: u64, len: u64) -> Result<Vec<MappedRun>> {
+        let doing = self.doing("look up", offset, len)?;
+        self.core.check_open()?;
+        let mut found: Vec<MappedRun> = Vec::new();
+        self.each_run(doing, |offset, len, run| {
+            let mapped = run.at.is_some();
+            match found.last_mut() {
+                Some(last) if last.mapped == mapped => last.len += len,
+                _ => found.push(MappedRun { offset, len, mapped }),
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+}

@@ -1,0 +1,165 @@
+//! Writing a piece: in place where the blocks are the device's own, else by plan.
+
+use super::{Doing, ThinVolume, fill::Piece};
+use crate::limits::BLOCKS_PER_STEP;
+use std::ops::Range;
+use umbra_base::Result;
+use umbra_thin::{Plan, Run, ThinError, log::map_changes};
+
+/// What is written.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Source<'a> {
+    /// These bytes.
+    Bytes(&'a [u8]),
+    /// So many zeroes; blocks that are not mapped stay so.
+    Zeroes(u64),
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn len(&self) -> u64 {
+        match self {
+            Source::Bytes(bytes) => bytes.len() as u64,
+            Source::Zeroes(len) => *len,
+        }
+    }
+
+    pub(super) fn part(&self, range: Range<u64>) -> Source<'a> {
+        match self {
+            Source::Bytes(bytes) => Source::Bytes(&bytes[range.start as usize..range.end as usize]),
+            Source::Zeroes(_) => Source::Zeroes(range.end - range.start),
+        }
+    }
+}
+
+impl ThinVolume {
+    /// Writes `source` at `offset`, a bounded number of blocks at a time.
+    pub(super) fn write_pieces(&self, doing: Doing, offset: u64, source: Source<'_>) -> Result<()> {
+        let step = BLOCKS_PER_STEP * self.core.block_bytes;
+        let mut done = 0;
+        while done < source.len() {
+            // Pieces end at multiples of the step, so that whole blocks stay whole.
+            let at = offset + done;
+            let len = (source.len() - done).min(step - at % step);
+            let piece = Piece { offset: at, source: source.part(done..done + len), doing };
+            self.with_room(doing, || self.write_piece(&piece))?;
+            done += len;
+        }
+        Ok(())
+    }
+
+    fn write_piece(&self, piece: &Piece<'_>) -> Result<()> {
+        let blocks = self.blocks(piece.offset, piece.source.len());
+        let runs = self.core.pool().lookup(self.id, blocks.clone()).map_err(|e| piece.doing.failed(e))?;
+        if runs.iter().all(|run| writable_in_place(run, piece)) {
+            return runs.iter().try_for_each(|run| match run.at {
+                Some(at) => self.write_run(piece, run.vblock, at.block, run.len),
+                None => Ok(()),
+            });
+        }
+        let _locked = self.shared.ranges.lock(blocks.clone());
+        let plans = self.plan(piece, blocks)?;
+        match self.carry_out(piece, &plans) {
+            Ok(()) => self.enter(piece, &plans),
+            Err(error) => {
+                self.give_up(&plans);
+                Err(error)
+            }
+        }
+    }
+
+    /// One plan for each block. Blocks that need none are left out.
+    fn plan(&self, piece: &Piece<'_>, blocks: Range<u64>) -> Result<Vec<(u64, Plan)>> {
+        let mut plans = Vec::with_capacity((blocks.end - blocks.start) as usize);
+        let mut pool = self.core.pool();
+        for vblock in blocks {
+            match pool.plan_write(self.id, vblock) {
+                Ok(plan @ Plan::Fresh { .. }) if matches!(piece.source, Source::Zeroes(_)) => {
+                    pool.abort_write(plan)
+                }
+                Ok(plan) => plans.push((vblock, plan)),
+                Err(error) => {
+                    plans.iter().for_each(|(_, plan)| pool.abort_write(*plan));
+                    return Err(piece.doing.failed(error));
+                }
+            }
+        }
+        Ok(plans)
+    }
+
+    fn carry_out(&self, piece: &Piece<'_>, plans: &[(u64, Plan)]) -> Result<()> {
+        for (_, plan) in plans {
+            if let Plan::Fresh { to } | Plan::Copy { to, .. } = *plan {
+                self.core.provision.take(&*self.core.backing.data, to).map_err(|e| piece.doing.io(e))?;
+            }
+        }
+        for run in plans.chunk_by(|a, b| self.go_together(piece, a, b)) {
+            let (vblock, plan) = run[0];
+            match plan {
+                Plan::InPlace(to) => self.write_run(piece, vblock, to, run.len() as u64)?,
+                Plan::Fresh { to } | Plan::Copy { to, .. } if self.covers(piece, vblock) => {
+                    self.write_run(piece, vblock, to, run.len() as u64)?;
+                }
+                Plan::Fresh { to } => self.fill_block(piece, vblock, None, to)?,
+                Plan::Copy { from, to } => self.fill_block(piece, vblock, Some(from), to)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether two neighbours are one write: nothing to fill up in either, and consecutive places.
+    fn go_together(&self, piece: &Piece<'_>, a: &(u64, Plan), b: &(u64, Plan)) -> bool {
+        let plain = |(vblock, plan): &(u64, Plan)| match *plan {
+            Plan::InPlace(to) => Some(to),
+            Plan::Fresh { to } | Plan::Copy { to, .. } => self.covers(piece, *vblock).then_some(to),
+        };
+        a.0 + 1 == b.0 && matches!((plain(a), plain(b)), (Some(a), Some(b)) if a + 1 == b)
+    }
+
+    /// Whether the piece has all of a block.
+    fn covers(&self, piece: &Piece<'_>, vblock: u64) -> bool {
+        let block = self.core.block_bytes;
+        piece.offset <= vblock * block && (vblock + 1) * block <= piece.offset + piece.source.len()
+    }
+
+    /// Enters what was written, logs it. What the engine refuses is given up; the rest stands.
+    fn enter(&self, piece: &Piece<'_>, plans: &[(u64, Plan)]) -> Result<()> {
+        let moved = plans.iter().filter_map(|(vblock, plan)| match *plan {
+            Plan::InPlace(_) => None,
+            Plan::Fresh { to } | Plan::Copy { to, .. } => Some((*vblock, to, *plan)),
+        });
+        let mut entered = Vec::with_capacity(plans.len());
+        let mut refused: Option<ThinError> = None;
+        let mut pool = self.core.pool();
+        for (vblock, to, plan) in moved {
+            if refused.is_some() {
+                pool.abort_write(plan);
+                continue;
+            }
+            match pool.finish_write(self.id, vblock, to) {
+                Ok(()) => entered.push((vblock, to)),
+                Err(error) => {
+                    pool.abort_write(plan);
+                    refused = Some(error);
+                }
+            }
+        }
+        drop(pool);
+        if !entered.is_empty() {
+            self.core.log(&map_changes(self.id, entered))?;
+        }
+        refused.map_or(Ok(()), |error| Err(piece.doing.failed(error)))
+    }
+
+    fn give_up(&self, plans: &[(u64, Plan)]) {
+        let mut pool = self.core.pool();
+        plans.iter().for_each(|(_, plan)| pool.abort_write(*plan));
+    }
+}
+
+/// Whether a run needs no plan: the device's own, or zeroes that are zeroes already.
+fn writable_in_place(run: &Run, piece: &Piece<'_>) -> bool {
+    match run.at {
+        Some(at) => !at.shared,
+        None => matches!(piece.source, Source::Zeroes(_)),
+    }
+}

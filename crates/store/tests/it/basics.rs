@@ -1,0 +1,247 @@
+//! One promise a test, on real files.
+
+use crate::judge::check_closed;
+use std::{path::Path, sync::Arc, time::Duration};
+use umbra_base::ErrorCode;
+use umbra_store::{Background, LunStore, Mode, PoolParams, Snapshot, ThinId, ThinPoolStore, Volume};
+
+const BLOCK: u64 = 64 << 10;
+const SECOND: Duration = Duration::from_secs(1);
+
+fn params() -> PoolParams {
+    PoolParams { background: Background::Off, devices: 16, ..PoolParams::new(64 << 20) }
+}
+
+fn open(dir: &Path) -> ThinPoolStore {
+    ThinPoolStore::create_or_open(dir, params()).unwrap()
+}
+
+fn volume(store: &ThinPoolStore, id: u32) -> Arc<dyn Volume> {
+    store.open(ThinId(id), 16 << 20).unwrap()
+}
+
+fn read(volume: &Arc<dyn Volume>, offset: u64, len: usize) -> Vec<u8> {
+    let mut buf = vec![0xEE; len];
+    volume.read(offset, &mut buf).unwrap();
+    buf
+}
+
+fn cut(store: &ThinPoolStore, pairs: &[(u32, u32)]) {
+    let ids: Vec<_> = pairs.iter().map(|(origin, _)| ThinId(*origin)).collect();
+    let pairs: Vec<_> =
+        pairs.iter().map(|(o, c)| Snapshot { origin: ThinId(*o), copy: ThinId(*c) }).collect();
+    let hold = store.hold(&ids, SECOND).unwrap();
+    let cut = store.cut(&hold, &pairs).unwrap();
+    drop(hold);
+    store.wait_durable(&cut).unwrap();
+}
+
+#[test]
+fn what_was_written_reads_back_and_the_rest_is_zero() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.create(ThinId(1)).unwrap();
+    let volume = volume(&store, 1);
+    volume.write(BLOCK - 512, &[7; 1024]).unwrap();
+    let mut expected = vec![0; 3 * BLOCK as usize];
+    expected[BLOCK as usize - 512..][..1024].fill(7);
+    assert_eq!(read(&volume, 0, expected.len()), expected);
+    assert_eq!(store.mapped_blocks(ThinId(1)).unwrap(), 2);
+    let runs = volume.mapped(0, 16 << 20).unwrap();
+    assert_eq!(
+        runs.iter().map(|run| (run.offset, run.len, run.mapped)).collect::<Vec<_>>(),
+        [(0, 2 * BLOCK, true), (2 * BLOCK, (16 << 20) - 2 * BLOCK, false)]
+    );
+    store.close().unwrap();
+    check_closed(dir.path());
+}
+
+#[test]
+fn a_cut_keeps_its_content_whatever_is_written_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.create(ThinId(1)).unwrap();
+    let origin = volume(&store, 1);
+    origin.write(0, &vec![1; 4 * BLOCK as usize]).unwrap();
+    cut(&store, &[(1, 2)]);
+    let used = store.usage().data_used;
+    origin.write(0, &[2; 512]).unwrap();
+    origin.write(BLOCK, &vec![3; BLOCK as usize]).unwrap();
+    origin.discard(2 * BLOCK, BLOCK).unwrap();
+    origin.write(4 * BLOCK, &[4; 512]).unwrap();
+    let copy = volume(&store, 2);
+    assert!(read(&copy, 0, 4 * BLOCK as usize).iter().all(|byte| *byte == 1));
+    assert!(read(&copy, 4 * BLOCK, 512).iter().all(|byte| *byte == 0));
+    assert_eq!(store.usage().data_used, used + 3);
+    copy.write(3 * BLOCK, &[9; 512]).unwrap();
+    let mut merged = vec![1; BLOCK as usize];
+    merged[..512].fill(2);
+    assert_eq!(read(&origin, 0, BLOCK as usize), merged);
+    assert!(read(&origin, 2 * BLOCK, BLOCK as usize).iter().all(|byte| *byte == 0));
+    assert!(read(&origin, 3 * BLOCK, 512).iter().all(|byte| *byte == 1));
+    store.close().unwrap();
+    check_closed(dir.path());
+}
+
+#[test]
+fn pristine_and_working_come_from_one_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.create(ThinId(1)).unwrap();
+    volume(&store, 1).write(0, &[1; 512]).unwrap();
+    let hold = store.hold(&[ThinId(1)], SECOND).unwrap();
+    let pairs = [(1, 2), (2, 3)].map(|(o, c)| Snapshot { origin: ThinId(o), copy: ThinId(c) });
+    let cut = store.cut(&hold, &pairs).unwrap();
+    drop(hold);
+    store.wait_durable(&cut).unwrap();
+    volume(&store, 3).write(0, &[3; 512]).unwrap();
+    assert_eq!(read(&volume(&store, 2), 0, 512), [1; 512]);
+    assert_eq!(read(&volume(&store, 3), 0, 512), [3; 512]);
+    store.delete(ThinId(1)).unwrap();
+    store.delete(ThinId(2)).unwrap();
+    assert_eq!(read(&volume(&store, 3), 0, 512), [3; 512]);
+    store.close().unwrap();
+    check_closed(dir.path());
+}
+
+#[test]
+fn acknowledged_writes_survive_the_death_of_the_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.create(ThinId(1)).unwrap();
+    {
+        let volume = volume(&store, 1);
+        volume.write(0, &vec![1; 3 * BLOCK as usize]).unwrap();
+        volume.discard(BLOCK, BLOCK).unwrap();
+        volume.write(5 * BLOCK + 512, &[5; 512]).unwrap();
+    }
+    drop(store);
+    let store = open(dir.path());
+    let again = volume(&store, 1);
+    assert!(read(&again, 0, BLOCK as usize).iter().all(|byte| *byte == 1));
+    assert!(read(&again, BLOCK, BLOCK as usize).iter().all(|byte| *byte == 0));
+    assert_eq!(read(&again, 5 * BLOCK + 512, 512), [5; 512]);
+    assert_eq!(store.mapped_blocks(ThinId(1)).unwrap(), 3);
+    again.write(0, &[6; 512]).unwrap();
+    drop((again, store));
+    let store = open(dir.path());
+    assert_eq!(read(&volume(&store, 1), 0, 512), [6; 512]);
+    store.close().unwrap();
+    check_closed(dir.path());
+}
+
+#[test]
+fn a_second_opener_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let error = ThinPoolStore::create_or_open(dir.path(), params()).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::VolumeInUse);
+    drop(store);
+    open(dir.path()).close().unwrap();
+}
+
+#[test]
+fn what_does_not_exist_or_does_not_fit_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.create(ThinId(1)).unwrap();
+    let code = |error: umbra_base::Error| error.code();
+    assert_eq!(code(store.create(ThinId(1)).unwrap_err()), ErrorCode::ObjectAlreadyExists);
+    assert_eq!(code(store.create(ThinId(1 << 24)).unwrap_err()), ErrorCode::InvalidArgument);
+    assert_eq!(code(store.open(ThinId(2), 512).err().unwrap()), ErrorCode::ObjectNotFound);
+    assert_eq!(code(store.hold(&[ThinId(2)], SECOND).unwrap_err()), ErrorCode::ObjectNotFound);
+    assert_eq!(code(store.hold(&[ThinId(1)], 11 * SECOND).unwrap_err()), ErrorCode::InvalidArgument);
+    store.delete(ThinId(2)).unwrap();
+    let volume = volume(&store, 1);
+    for (offset, len) in [(1, 512), (512, 511), (16 << 20, 512), (u64::MAX - 511, 1024)] {
+        assert_eq!(code(volume.write(offset, &vec![0; len]).unwrap_err()), ErrorCode::InvalidArgument);
+    }
+    let hold = store.hold(&[ThinId(1)], SECOND).unwrap();
+    let foreign = [Snapshot { origin: ThinId(3), copy: ThinId(4) }];
+    assert_eq!(code(store.cut(&hold, &foreign).unwrap_err()), ErrorCode::InvalidArgument);
+    drop(hold);
+    store.delete(ThinId(1)).unwrap();
+    assert_eq!(code(volume.write(0, &[0; 512]).unwrap_err()), ErrorCode::ObjectNotFound);
+    store.close().unwrap();
+    assert_eq!(store.usage().mode, Mode::Closed);
+    assert_eq!(code(volume.write(0, &[0; 512]).unwrap_err()), ErrorCode::BadState);
+    assert_eq!(code(store.create(ThinId(5)).unwrap_err()), ErrorCode::BadState);
+    store.close().unwrap();
+}
+
+#[test]
+fn a_full_pool_refuses_and_takes_writes_again_when_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = PoolParams { data_bytes: 8 * BLOCK, ..params() };
+    let store = ThinPoolStore::create_or_open(dir.path(), small).unwrap();
+    store.create(ThinId(1)).unwrap();
+    let volume = volume(&store, 1);
+    volume.write(0, &vec![1; 8 * BLOCK as usize]).unwrap();
+    let error = volume.write(8 * BLOCK, &[2; 512]).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::InsufficientStorage);
+    assert!(error.message().contains("thin device 1"), "{error}");
+    volume.write(0, &[3; 512]).unwrap();
+    volume.discard(0, 2 * BLOCK).unwrap();
+    volume.write(8 * BLOCK, &vec![2; BLOCK as usize + 512]).unwrap();
+    assert_eq!(read(&volume, 0, 512), [0; 512]);
+    assert_eq!(read(&volume, 9 * BLOCK, 1024), [[2; 512], [0; 512]].concat());
+    store.close().unwrap();
+    check_closed(dir.path());
+}
+
+#[test]
+fn zeroing_part_of_a_block_keeps_the_rest_and_maps_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.create(ThinId(1)).unwrap();
+    let volume = store.open(ThinId(1), 3 * BLOCK + 1024).unwrap();
+    volume.write(0, &vec![1; 3 * BLOCK as usize + 1024]).unwrap();
+    volume.write_zeroes(BLOCK - 512, 2 * BLOCK).unwrap();
+    assert_eq!(store.mapped_blocks(ThinId(1)).unwrap(), 3);
+    let all = read(&volume, 0, 3 * BLOCK as usize + 1024);
+    let zeroes = BLOCK as usize - 512..3 * BLOCK as usize - 512;
+    assert!(all.iter().enumerate().all(|(at, byte)| *byte == u8::from(!zeroes.contains(&at))));
+    // The last block is cut short by the size, and goes as a whole.
+    volume.discard(3 * BLOCK, 1024).unwrap();
+    assert_eq!(store.mapped_blocks(ThinId(1)).unwrap(), 2);
+    volume.discard(3 * BLOCK, 512).unwrap();
+    assert_eq!(store.mapped_blocks(ThinId(1)).unwrap(), 2);
+    store.close().unwrap();
+    check_closed(dir.path());
+}
+
+#[test]
+fn a_hold_that_ran_out_lets_writes_go_on_and_refuses_the_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.create(ThinId(1)).unwrap();
+    let volume = volume(&store, 1);
+    let hold = store.hold(&[ThinId(1)], Duration::from_millis(30)).unwrap();
+    volume.write(0, &[1; 512]).unwrap();
+    let pairs = [Snapshot { origin: ThinId(1), copy: ThinId(2) }];
+    assert_eq!(store.cut(&hold, &pairs).unwrap_err().code(), ErrorCode::HoldWritesTimeout);
+    assert_eq!(store.device_ids().unwrap(), [ThinId(1)]);
+    let second = store.hold(&[ThinId(1)], SECOND).unwrap();
+    drop(hold);
+    store.cut(&second, &pairs).unwrap();
+    drop(second);
+    store.close().unwrap();
+    check_closed(dir.path());
+}
+
+#[test]
+fn freed_blocks_go_back_to_the_file_system() {
+    use std::os::unix::fs::MetadataExt;
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.create(ThinId(1)).unwrap();
+    let volume = volume(&store, 1);
+    volume.write(0, &vec![1; 16 << 20]).unwrap();
+    store.flush().unwrap();
+    let size = || std::fs::metadata(dir.path().join("pool.data")).unwrap().blocks() * 512;
+    assert!(size() >= 16 << 20);
+    volume.discard(0, 16 << 20).unwrap();
+    store.close().unwrap();
+    assert!(size() < 1 << 20, "{} bytes left", size());
+    check_closed(dir.path());
+}
