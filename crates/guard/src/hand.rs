@@ -81,7 +81,6 @@ fn errno_of(error: &io::Error) -> Errno {
 /// The primary's end of a hand.
 #[derive(Debug)]
 pub(crate) struct Hand {
-    pub pid: Pid,
     pub pidfd: OwnedFd,
     pub socket: OwnedFd,
     pub alive: bool,
@@ -93,7 +92,7 @@ impl Hand {
     }
 
     pub(crate) fn adopt(pid: Pid, socket: OwnedFd) -> io::Result<Hand> {
-        Ok(Hand { pid, pidfd: pidfd_open(pid, PidfdFlags::empty())?, socket, alive: true })
+        Ok(Hand { pidfd: pidfd_open(pid, PidfdFlags::empty())?, socket, alive: true })
     }
 
     /// Tells it; a hand that cannot be told is as good as dead, which its pidfd will say.

@@ -268,7 +268,9 @@ impl Primary {
     }
 
     fn keep_deadlines(&mut self, now: Instant) {
-        if !self.board().all_free() && self.board().hold_until().is_some_and(|until| now >= until) {
+        // A thaw that was asked for ends the hold of the others, but is no expiry.
+        let wanted = self.thaws.is_empty() && self.ending.is_none() && !self.board().all_free();
+        if wanted && self.board().hold_until().is_some_and(|until| now >= until) {
             self.note_stalls();
             let text = format!("file systems were frozen for {} ms, the limit", self.hold.as_millis());
             self.spoil(ErrorCode::HoldWritesTimeout, text);

@@ -25,17 +25,16 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 impl Undo {
     pub(crate) fn check(&self) -> Result<()> {
-        match self.argv.first() {
-            Some(program) if program.starts_with('/') => Ok(()),
-            _ => {
-                let text = format!(
-                    "undo command of writer {:?}: {:?} is no absolute path",
-                    self.name,
-                    self.argv.first()
-                );
-                Err(Error::new(ErrorCode::InvalidArgument, text))
-            }
+        self.program().map(drop)
+    }
+
+    fn program(&self) -> Result<&str> {
+        let program = self.argv.first().map(String::as_str).unwrap_or_default();
+        if program.starts_with('/') {
+            return Ok(program);
         }
+        let text = format!("undo command of writer {:?}: {program:?} is no absolute path", self.name);
+        Err(Error::new(ErrorCode::InvalidArgument, text))
     }
 
     fn limit(&self) -> Duration {
@@ -64,9 +63,13 @@ impl Runner {
         };
         let (output, end) =
             pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(|error| what(error.into()))?;
-        let [program, arguments @ ..] = undo.argv.as_slice() else { return Err(undo.check().unwrap_err()) };
-        let mut command = Command::new(program);
-        command.args(arguments).env_clear().env("PATH", PATH).envs(undo.env.iter().cloned()).current_dir("/");
+        let mut command = Command::new(undo.program()?);
+        command
+            .args(&undo.argv[1..])
+            .env_clear()
+            .env("PATH", PATH)
+            .envs(undo.env.iter().cloned())
+            .current_dir("/");
         command.process_group(0).stdin(Stdio::null());
         command.stdout(end.try_clone().map_err(what)?).stderr(end);
         let child = default_signals(&mut command).spawn().map_err(what)?;
