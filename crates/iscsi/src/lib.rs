@@ -9,6 +9,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod chap;
 pub mod initiator;
 pub mod limits;
 pub mod pdu;
+pub mod target;

@@ -22,3 +22,26 @@ pub const TEXT_BYTES: usize = 32 << 10;
 pub const TEXT_PAIRS: usize = 128;
 /// Login, from the accepted connection to full feature phase.
 pub const LOGIN_TIME: Duration = Duration::from_secs(15);
+
+/// MaxBurstLength that we offer: data of one R2T or one Data-In sequence.
+pub const MAX_BURST: u32 = 1 << 20;
+/// FirstBurstLength that we offer: unsolicited data of one command, immediate data included.
+pub const FIRST_BURST: u32 = 64 << 10;
+/// R2Ts that one command may have open.
+pub const OUTSTANDING_R2T: u32 = 4;
+/// Data of one write command.
+pub const COMMAND_DATA: u32 = 16 << 20;
+/// Solicited data of one session: further commands wait for their R2T.
+pub const SESSION_DATA: u64 = 32 << 20;
+/// Immediate commands open beyond the command window.
+pub const IMMEDIATE_COMMANDS: usize = 16;
+/// Task management requests open.
+pub const TASK_MANAGEMENT_REQUESTS: usize = 16;
+/// PDUs of one connection that we reject before we end it.
+pub const REJECTS: u32 = 64;
+/// PDUs of one login.
+pub const LOGIN_PDUS: u32 = 64;
+/// Silence after which the peer is pinged.
+pub const PING_AFTER: Duration = Duration::from_secs(15);
+/// Silence after the ping that ends the connection.
+pub const PING_ANSWER: Duration = Duration::from_secs(15);

@@ -1,0 +1,143 @@
+//! What a connection tells its driver, and what the driver tells it back.
+
+use crate::chap::{CHALLENGE_BYTES, Secret};
+use crate::pdu::{FrameError, Lun, TextError};
+
+/// Session types (RFC 7143 section 13.21).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionKind {
+    Normal,
+    /// May ask for target names, nothing else.
+    Discovery,
+}
+
+/// What the driver must look at. [`Event::Identify`] and [`Event::SessionReady`] hold the login until they are answered.
+#[derive(Debug)]
+pub enum Event {
+    /// Answer with [`Connection::admit`](super::Connection::admit).
+    Identify { initiator: String, kind: SessionKind },
+    /// Authenticated and negotiated. Answer with [`Connection::accept`](super::Connection::accept) or
+    /// [`Connection::refuse`](super::Connection::refuse), after reinstatement.
+    SessionReady(SessionRequest),
+    /// A SCSI command with all of its data. Answer with [`Connection::complete`](super::Connection::complete).
+    Command(Command),
+    /// Answer with [`Connection::task_management_done`](super::Connection::task_management_done) when the tasks that it
+    /// names can no longer change anything.
+    TaskManagement(TaskManagementRequest),
+    /// Answer with [`Connection::logout_done`](super::Connection::logout_done) when all tasks have ended.
+    Logout,
+}
+
+/// The session that a login asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionRequest {
+    pub initiator: String,
+    pub kind: SessionKind,
+    /// With the initiator's name this names the nexus: a login with the same replaces the session that holds it.
+    pub isid: [u8; 6],
+    /// Not 0: the login wants to join that session.
+    pub tsih: u16,
+    /// The initiator resends unflushed writes after a reconnect.
+    pub resend: Resend,
+}
+
+/// Whether an initiator promised, by the private key [`RESEND_KEY`](super::RESEND_KEY), to resend what it has not
+/// flushed (design A2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Resend {
+    Promised,
+    #[default]
+    No,
+}
+
+/// A command for the SCSI layer.
+#[derive(Debug)]
+pub struct Command {
+    /// The initiator task tag: names the task until it is completed.
+    pub tag: u32,
+    pub lun: Lun,
+    pub cdb: [u8; 16],
+    /// Task attribute as on the wire: 2 is ordered, 3 head of queue.
+    pub attribute: u8,
+    /// Bytes that the initiator takes at most (reads).
+    pub read_length: u32,
+    /// All bytes that the initiator sent (writes).
+    pub data: Vec<u8>,
+}
+
+/// A task management request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TaskManagementRequest {
+    pub tag: u32,
+    /// One of [`task_function`](crate::pdu::request::task_function).
+    pub function: u8,
+    pub lun: Lun,
+    pub referenced_tag: u32,
+}
+
+/// What [`Connection::admit`](super::Connection::admit) is told about an initiator.
+#[derive(Debug)]
+pub enum Initiator {
+    Unknown,
+    Known { secret: Option<Secret> },
+}
+
+/// A fresh challenge, random; made by the driver.
+#[derive(Debug, Clone, Copy)]
+pub struct Challenge {
+    pub id: u8,
+    pub bytes: [u8; CHALLENGE_BYTES],
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Completion<'a> {
+    /// SAM status.
+    pub status: u8,
+    /// Sense data, with CHECK CONDITION.
+    pub sense: &'a [u8],
+    /// All that the command has for the initiator; sent as far as the initiator takes it.
+    pub data_in: &'a [u8],
+    /// Bytes that the command takes from the initiator; `None`: what was sent.
+    pub takes: Option<u64>,
+}
+
+/// What became of a task that the driver aborts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Aborted {
+    /// No such task.
+    Unknown,
+    /// It was waiting for data; nobody else has heard of it.
+    Dropped,
+    /// The driver has it; its completion will be swallowed.
+    WithDriver,
+}
+
+/// Why a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CloseReason {
+    #[error("logged out")]
+    LoggedOut,
+    #[error("the peer closed the connection")]
+    PeerClosed,
+    #[error("the target ended the connection: {0}")]
+    TargetClosed(&'static str),
+    #[error("socket: {0}")]
+    Socket(String),
+    #[error("login refused with status {status:#06x}: {why}")]
+    LoginRefused { status: u16, why: String },
+    #[error("no complete login within {seconds} s")]
+    LoginTimeout { seconds: u64 },
+    #[error("no answer to a ping within {seconds} s")]
+    PingTimeout { seconds: u64 },
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error(transparent)]
+    Text(#[from] TextError),
+    #[error("PDU with opcode {opcode:#04x} {when}")]
+    UnexpectedPdu { opcode: u8, when: &'static str },
+    #[error("command number {found} where {expected} was next on the only connection")]
+    CommandGap { expected: u32, found: u32 },
+    #[error("more than {max} rejected PDUs")]
+    TooManyRejects { max: u32 },
+}

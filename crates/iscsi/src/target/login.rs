@@ -1,0 +1,431 @@
+//! The login phase: RFC 7143 sections 6.3 and 11.12.
+//!
+//! ```text
+//!   first request complete -> Event::Identify -> admit -> [ security: AuthMethod, CHAP_A, CHAP_N + CHAP_R ] -> operational
+//!                          -> transit to full feature -> Event::SessionReady -> accept / refuse
+//! ```
+//! What always holds: an initiator without CHAP done never leaves security negotiation of a portal that demands CHAP; an
+//! unknown initiator is challenged like a known one there, so that names cannot be probed; each key is negotiated once.
+
+use super::event::{Challenge, Initiator, SessionKind, SessionRequest};
+use super::negotiate::{Negotiated, choose};
+use super::params::{Authentication, Params};
+use crate::chap::{self, Secret};
+use crate::limits::{LOGIN_DATA_SEGMENT, LOGIN_PDUS, RECV_DATA_SEGMENT, TEXT_BYTES};
+use crate::pdu::request::{Login, stage};
+use crate::pdu::response::{LoginResponse, login_status};
+use crate::pdu::{TextError, TextList};
+use std::collections::BTreeSet;
+use umbra_base::limits::ISCSI_NAME_BYTES;
+
+/// A login that cannot go on: the status to answer and why.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub status: u16,
+    pub why: String,
+}
+
+fn refuse<T>(status: u16, why: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal { status, why: why.into() })
+}
+
+/// What the connection does next.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Send this and wait for the next request.
+    Answer(LoginResponse, TextList),
+    /// Ask the driver who this is.
+    Identify { initiator: String, kind: SessionKind },
+    /// Ask the driver for the session.
+    Ready(SessionRequest),
+}
+
+/// How far authentication is.
+#[derive(Debug)]
+enum Security {
+    /// No method was chosen yet.
+    Start,
+    /// CHAP was chosen; the algorithm comes next.
+    Chosen,
+    /// The challenge is out.
+    Challenged,
+    /// Nothing (more) is to be proven.
+    Done,
+}
+
+/// What the login waits for.
+#[derive(Debug)]
+enum Waiting {
+    Request,
+    /// For `admit`; the request's text is kept.
+    Admission(TextList),
+    /// For `accept`; the keys that go with the last response.
+    Session(TextList),
+}
+
+/// A login under way.
+#[derive(Debug)]
+pub(super) struct LoginState {
+    waiting: Waiting,
+    /// The request being answered.
+    request: Login,
+    pdus: u32,
+    text: Vec<u8>,
+    seen: BTreeSet<String>,
+    who: Option<Who>,
+    security: Security,
+    challenge: Option<Challenge>,
+    secret: Option<Secret>,
+    known: bool,
+    declared: bool,
+    pub negotiated: Negotiated,
+}
+
+#[derive(Debug, Clone)]
+struct Who {
+    initiator: String,
+    kind: SessionKind,
+}
+
+impl LoginState {
+    pub fn new() -> Self {
+        LoginState {
+            waiting: Waiting::Request,
+            request: Login::default(),
+            pdus: 0,
+            text: Vec::new(),
+            seen: BTreeSet::new(),
+            who: None,
+            security: Security::Start,
+            challenge: None,
+            secret: None,
+            known: false,
+            declared: false,
+            negotiated: Negotiated::default(),
+        }
+    }
+
+    /// The request that is being answered.
+    pub fn request(&self) -> &Login {
+        &self.request
+    }
+
+    /// Whether no request came yet.
+    pub fn is_new(&self) -> bool {
+        self.pdus == 0
+    }
+
+    /// Whether a request may come now.
+    pub fn expects_request(&self) -> bool {
+        matches!(self.waiting, Waiting::Request)
+    }
+
+    /// The kind of session, once known.
+    pub fn kind(&self) -> SessionKind {
+        self.who.as_ref().map_or(SessionKind::Normal, |who| who.kind)
+    }
+
+    /// A login PDU.
+    pub fn handle(&mut self, params: &Params, request: Login, data: &[u8]) -> Result<Step, Refusal> {
+        let legal = self.check_header(&request);
+        self.request = request;
+        self.pdus += 1;
+        legal?;
+        self.text.extend_from_slice(data);
+        if self.text.len() > TEXT_BYTES {
+            return bad_text(TextError::TooLong { len: self.text.len() });
+        }
+        if request.continues {
+            return Ok(Step::Answer(self.response(), TextList::new()));
+        }
+        let list = TextList::parse(&std::mem::take(&mut self.text)).or_else(bad_text)?;
+        self.note_keys(&list)?;
+        if self.who.is_some() {
+            return self.negotiate(params, list);
+        }
+        let who = identify(params, &list)?;
+        let step = Step::Identify { initiator: who.initiator.clone(), kind: who.kind };
+        self.who = Some(who);
+        self.waiting = Waiting::Admission(list);
+        Ok(step)
+    }
+
+    fn check_header(&self, request: &Login) -> Result<(), Refusal> {
+        if request.version_min > 0 {
+            return refuse(
+                login_status::UNSUPPORTED_VERSION,
+                format!("version {} at least", request.version_min),
+            );
+        }
+        let stages = (request.current_stage, request.next_stage);
+        let legal = match (request.transit, stages.0) {
+            (false, stage::SECURITY | stage::OPERATIONAL) => true,
+            (true, stage::SECURITY) => matches!(stages.1, stage::OPERATIONAL | stage::FULL_FEATURE),
+            (true, stage::OPERATIONAL) => stages.1 == stage::FULL_FEATURE,
+            _ => false,
+        };
+        if !legal || (request.transit && request.continues) {
+            return refuse(login_status::INITIATOR_ERROR, format!("stage {} to {}", stages.0, stages.1));
+        }
+        if self.pdus == 0 {
+            return Ok(());
+        }
+        if self.pdus >= LOGIN_PDUS {
+            return refuse(login_status::INITIATOR_ERROR, format!("more than {LOGIN_PDUS} login PDUs"));
+        }
+        if request.isid != self.request.isid
+            || request.tsih != self.request.tsih
+            || request.cid != self.request.cid
+        {
+            return refuse(login_status::INITIATOR_ERROR, "session or connection id changed during login");
+        }
+        if request.current_stage != self.stage() {
+            return refuse(login_status::INITIATOR_ERROR, format!("stage {} came out of turn", stages.0));
+        }
+        Ok(())
+    }
+
+    /// The stage that the next request must be in: what the last one moved to, if it was let.
+    fn stage(&self) -> u8 {
+        if self.request.transit { self.request.next_stage } else { self.request.current_stage }
+    }
+
+    /// A key that comes twice is a violation (section 6.2); keys of CHAP's steps come in different requests.
+    fn note_keys(&mut self, list: &TextList) -> Result<(), Refusal> {
+        for (key, _) in list.iter() {
+            if !self.seen.insert(key.to_owned()) {
+                return refuse(login_status::INITIATOR_ERROR, format!("key {key} came twice"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The driver's answer to [`Step::Identify`].
+    pub fn admit(&mut self, params: &Params, who: Initiator, challenge: Challenge) -> Result<Step, Refusal> {
+        let Waiting::Admission(list) = std::mem::replace(&mut self.waiting, Waiting::Request) else {
+            return refuse(login_status::TARGET_ERROR, "the driver admitted out of turn");
+        };
+        match (who, params.authentication) {
+            (Initiator::Known { secret }, _) => (self.known, self.secret) = (true, secret),
+            (Initiator::Unknown, Authentication::Chap) => {}
+            (Initiator::Unknown, Authentication::None) => {
+                return refuse(login_status::AUTHORIZATION_FAILURE, "this initiator is not known here");
+            }
+        }
+        self.challenge = Some(challenge);
+        self.negotiate(params, list)
+    }
+
+    /// Answers the keys of a whole request and moves on where that is asked for and allowed.
+    fn negotiate(&mut self, params: &Params, list: TextList) -> Result<Step, Refusal> {
+        let mut answers = TextList::new();
+        if self.request.current_stage == stage::SECURITY {
+            self.authenticate(params, &list, &mut answers)?;
+        } else if params.authentication == Authentication::Chap && !matches!(self.security, Security::Done) {
+            return refuse(
+                login_status::AUTHENTICATION_FAILURE,
+                "operational negotiation without authentication",
+            );
+        }
+        self.declare(params, &list, &mut answers);
+        for (key, value) in list.iter().filter(|(key, _)| !is_login_key(key)) {
+            if let Some(answer) = self.negotiated.answer(key, value) {
+                answers.push(key, answer);
+            }
+        }
+        self.advance(params, answers)
+    }
+
+    fn advance(&mut self, params: &Params, answers: TextList) -> Result<Step, Refusal> {
+        if answers.encode().len() > LOGIN_DATA_SEGMENT {
+            return refuse(login_status::INITIATOR_ERROR, "more keys than their answers have room for");
+        }
+        let secured = self.request.current_stage != stage::SECURITY || self.security_allows_transit(params);
+        if !secured {
+            self.request.transit = false;
+        }
+        if self.request.transit && self.request.next_stage == stage::FULL_FEATURE {
+            let Some(who) = self.who.clone() else {
+                return refuse(login_status::MISSING_PARAMETER, "no InitiatorName");
+            };
+            self.waiting = Waiting::Session(answers);
+            let (isid, tsih, resend) = (self.request.isid, self.request.tsih, self.negotiated.resend);
+            return Ok(Step::Ready(SessionRequest {
+                initiator: who.initiator,
+                kind: who.kind,
+                isid,
+                tsih,
+                resend,
+            }));
+        }
+        Ok(Step::Answer(self.response(), answers))
+    }
+
+    /// The driver's session: the last response, with its keys.
+    pub fn accept(&mut self, tsih: u16) -> Option<(LoginResponse, TextList)> {
+        match std::mem::replace(&mut self.waiting, Waiting::Request) {
+            Waiting::Session(answers) => Some((LoginResponse { tsih, ..self.response() }, answers)),
+            other => {
+                self.waiting = other;
+                None
+            }
+        }
+    }
+
+    fn response(&self) -> LoginResponse {
+        let request = &self.request;
+        LoginResponse {
+            transit: request.transit,
+            current_stage: request.current_stage,
+            next_stage: if request.transit { request.next_stage } else { 0 },
+            isid: request.isid,
+            tsih: request.tsih,
+            task_tag: request.task_tag,
+            ..LoginResponse::default()
+        }
+    }
+
+    /// What the target says of itself: its portal group with the first response, its segment with the first operational
+    /// keys (sections 13.9 and 13.12).
+    fn declare(&mut self, params: &Params, list: &TextList, answers: &mut TextList) {
+        if list.get("TargetName").is_some() && self.kind() == SessionKind::Normal {
+            answers.push("TargetPortalGroupTag", params.portal_group_tag.to_string());
+        }
+        if self.request.current_stage == stage::OPERATIONAL && !self.declared {
+            self.declared = true;
+            answers.push("MaxRecvDataSegmentLength", RECV_DATA_SEGMENT.to_string());
+        }
+    }
+
+    fn security_allows_transit(&self, params: &Params) -> bool {
+        match self.security {
+            Security::Done => true,
+            Security::Start => params.authentication == Authentication::None,
+            Security::Chosen | Security::Challenged => false,
+        }
+    }
+
+    /// One step of security negotiation (section 12.1).
+    fn authenticate(
+        &mut self,
+        params: &Params,
+        list: &TextList,
+        answers: &mut TextList,
+    ) -> Result<(), Refusal> {
+        match self.security {
+            Security::Start => self.choose_method(params, list, answers),
+            Security::Chosen => self.send_challenge(list, answers),
+            Security::Challenged => self.check_response(list),
+            Security::Done => Ok(()),
+        }
+    }
+
+    fn choose_method(
+        &mut self,
+        params: &Params,
+        list: &TextList,
+        answers: &mut TextList,
+    ) -> Result<(), Refusal> {
+        let Some(offer) = list.get("AuthMethod") else {
+            return match (params.authentication, self.request.transit) {
+                (Authentication::Chap, true) => {
+                    refuse(login_status::AUTHENTICATION_FAILURE, "the initiator offers no authentication")
+                }
+                _ => Ok(()),
+            };
+        };
+        let acceptable: &[&str] = match params.authentication {
+            Authentication::Chap => &["CHAP"],
+            Authentication::None if self.secret.is_some() => &["None", "CHAP"],
+            Authentication::None => &["None"],
+        };
+        let Some(method) = choose(offer, acceptable) else {
+            return refuse(
+                login_status::AUTHENTICATION_FAILURE,
+                "no acceptable AuthMethod in the initiator's offer",
+            );
+        };
+        answers.push("AuthMethod", method);
+        self.security = if method == "CHAP" { Security::Chosen } else { Security::Done };
+        Ok(())
+    }
+
+    /// CHAP_A=5 is MD5, the one algorithm that RFC 7143 demands.
+    fn send_challenge(&mut self, list: &TextList, answers: &mut TextList) -> Result<(), Refusal> {
+        let Some(challenge) = self.challenge else {
+            return refuse(login_status::TARGET_ERROR, "no challenge was made");
+        };
+        if list.get("CHAP_A").and_then(|offer| choose(offer, &["5"])).is_none() {
+            return refuse(login_status::AUTHENTICATION_FAILURE, "CHAP without MD5 in the initiator's offer");
+        }
+        answers.push("CHAP_A", "5");
+        answers.push("CHAP_I", challenge.id.to_string());
+        answers.push("CHAP_C", chap::encode_binary(&challenge.bytes));
+        self.security = Security::Challenged;
+        Ok(())
+    }
+
+    /// The name in CHAP_N is free: what is proven is knowledge of the secret of this InitiatorName.
+    fn check_response(&mut self, list: &TextList) -> Result<(), Refusal> {
+        if list.get("CHAP_I").is_some() || list.get("CHAP_C").is_some() {
+            return refuse(
+                login_status::AUTHENTICATION_FAILURE,
+                "the initiator demands mutual CHAP, which has no secret",
+            );
+        }
+        let given = list.get("CHAP_R").and_then(|value| chap::decode_binary(value, 16));
+        let (Some(given), Some(_), Some(challenge)) = (given, list.get("CHAP_N"), self.challenge.take())
+        else {
+            return refuse(login_status::AUTHENTICATION_FAILURE, "CHAP_N or CHAP_R is missing or malformed");
+        };
+        // A name without a secret is measured against one that nobody knows, so that it takes as long to refuse.
+        let secret = self.secret.take();
+        let nobody = Secret::new(challenge.bytes);
+        let expected = chap::response(challenge.id, secret.as_ref().unwrap_or(&nobody), &challenge.bytes);
+        let equal = chap::equal_in_constant_time(&expected, &given);
+        if !equal || secret.is_none() || !self.known {
+            return refuse(login_status::AUTHENTICATION_FAILURE, "wrong CHAP response, or no such initiator");
+        }
+        self.security = Security::Done;
+        Ok(())
+    }
+}
+
+fn bad_text<T>(error: TextError) -> Result<T, Refusal> {
+    refuse(login_status::INITIATOR_ERROR, error.to_string())
+}
+
+/// Keys that identify or authenticate rather than negotiate.
+fn is_login_key(key: &str) -> bool {
+    const KEYS: [&str; 7] = [
+        "InitiatorName",
+        "InitiatorAlias",
+        "TargetName",
+        "SessionType",
+        "TargetAlias",
+        "TargetAddress",
+        "AuthMethod",
+    ];
+    KEYS.contains(&key) || key.starts_with("CHAP_")
+}
+
+/// The leading keys (section 6.3.1).
+fn identify(params: &Params, list: &TextList) -> Result<Who, Refusal> {
+    let kind = match list.get("SessionType") {
+        None | Some("Normal") => SessionKind::Normal,
+        Some("Discovery") => SessionKind::Discovery,
+        Some(_) => return refuse(login_status::SESSION_TYPE_NOT_SUPPORTED, "unknown SessionType"),
+    };
+    let initiator = match list.get("InitiatorName") {
+        Some(name) if (1..=ISCSI_NAME_BYTES).contains(&name.len()) => name.to_ascii_lowercase(),
+        Some(_) => return refuse(login_status::INITIATOR_ERROR, "InitiatorName of an illegal length"),
+        None => return refuse(login_status::MISSING_PARAMETER, "no InitiatorName"),
+    };
+    match (kind, list.get("TargetName")) {
+        (SessionKind::Discovery, _) => {}
+        (SessionKind::Normal, None) => return refuse(login_status::MISSING_PARAMETER, "no TargetName"),
+        (SessionKind::Normal, Some(name)) if name.eq_ignore_ascii_case(&params.target_name) => {}
+        (SessionKind::Normal, Some(_)) => return refuse(login_status::NOT_FOUND, "no such target here"),
+    }
+    Ok(Who { initiator, kind })
+}

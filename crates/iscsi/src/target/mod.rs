@@ -1,0 +1,279 @@
+//! The target's side of a session with one connection (RFC 7143), at ErrorRecoveryLevel 0: what breaks the connection
+//! ends the session.
+//!
+//! ```text
+//!   driver                                 Connection                         initiator
+//!   handle(now, frame)  ----------------->  Login   (login.rs, negotiate.rs)   Login requests
+//!   next_event() <-- Identify, SessionReady    |  accept(tsih)
+//!   admit, accept, refuse  -------------->  Full    (full.rs, task.rs, text.rs) commands, data, NOP, TMF, text, logout
+//!   next_event() <-- Command, TaskManagement, Logout
+//!   complete, task_management_done, logout_done -> transmit() -> bytes
+//!   tick(now), next_deadline(): login limit, ping and its limit         closed(): why it ended
+//! ```
+//!
+//! The driver cuts the byte stream into frames ([`crate::pdu::FrameReader`]) with the mode that [`Connection::framing`] says
+//! after each frame, so that data goes from the socket's buffer to the command's buffer in one copy. What always holds:
+//! nothing from the peer makes this code panic or hold more than [`limits`](crate::limits) allow; once
+//! [`Connection::closed`] says why, no event and no further bytes come.
+
+mod event;
+mod full;
+mod link;
+mod login;
+mod negotiate;
+mod params;
+mod task;
+#[cfg(test)]
+mod tests;
+mod text;
+
+pub use event::{
+    Aborted, Challenge, CloseReason, Command, Completion, Event, Initiator, Resend, SessionKind,
+    SessionRequest, TaskManagementRequest,
+};
+pub use negotiate::RESEND_KEY;
+pub use params::{Authentication, Params};
+
+use crate::limits::{LOGIN_DATA_SEGMENT, LOGIN_TIME, RECV_DATA_SEGMENT};
+use crate::pdu::response::LoginResponse;
+use crate::pdu::{Digests, Frame, FrameError, Lun, Request, TextList};
+use full::Full;
+use link::Link;
+use login::{LoginState, Refusal, Step};
+use std::collections::VecDeque;
+use umbra_base::Instant;
+
+/// One connection, which is one session.
+#[derive(Debug)]
+pub struct Connection {
+    params: Params,
+    phase: Phase,
+    link: Link,
+    events: VecDeque<Event>,
+    /// In force for frames received from now on.
+    framing: (Digests, usize),
+    closed: Option<CloseReason>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Login { since: Instant, state: Box<LoginState> },
+    Full(Box<Full>),
+}
+
+impl Connection {
+    /// A connection that was accepted at `now`.
+    pub fn new(params: Params, now: Instant) -> Self {
+        Connection {
+            params,
+            phase: Phase::Login { since: now, state: Box::new(LoginState::new()) },
+            link: Link::new(),
+            events: VecDeque::new(),
+            framing: (Digests::default(), LOGIN_DATA_SEGMENT),
+            closed: None,
+        }
+    }
+
+    /// The mode in which the next frame is to be read.
+    pub fn framing(&self) -> (Digests, usize) {
+        self.framing
+    }
+
+    /// Takes one received frame.
+    pub fn handle(&mut self, now: Instant, frame: &Frame<'_>) {
+        if self.closed.is_some() {
+            return;
+        }
+        match &mut self.phase {
+            Phase::Login { .. } => self.handle_login(frame),
+            Phase::Full(full) => {
+                if let Err(reason) = full.handle(now, &self.params, &mut self.link, &mut self.events, frame) {
+                    self.close(reason);
+                }
+            }
+        }
+    }
+
+    /// The stream cannot be cut into frames any more.
+    pub fn broken(&mut self, error: FrameError) {
+        self.close(error.into());
+    }
+
+    fn handle_login(&mut self, frame: &Frame<'_>) {
+        let Phase::Login { state, .. } = &mut self.phase else { return };
+        let opcode = frame.header.opcode();
+        let Some(Request::Login(request)) = Request::parse(&frame.header) else {
+            return self.close(CloseReason::UnexpectedPdu { opcode, when: "before the login was complete" });
+        };
+        if !state.expects_request() {
+            return self.close(CloseReason::UnexpectedPdu {
+                opcode,
+                when: "while a login request was not answered",
+            });
+        }
+        if state.is_new() {
+            self.link.start(request.exp_stat_sn, request.cmd_sn);
+        }
+        let step = state.handle(&self.params, request, frame.data);
+        self.follow_login(step);
+    }
+
+    fn follow_login(&mut self, step: Result<Step, Refusal>) {
+        match step {
+            Ok(Step::Answer(header, answers)) => self.send_login(header, &answers),
+            Ok(Step::Identify { initiator, kind }) => {
+                self.events.push_back(Event::Identify { initiator, kind })
+            }
+            Ok(Step::Ready(request)) => self.events.push_back(Event::SessionReady(request)),
+            Err(refusal) => self.refuse_login(refusal),
+        }
+    }
+
+    fn send_login(&mut self, mut header: LoginResponse, answers: &TextList) {
+        header.stat_sn = self.link.next_stat_sn();
+        (header.exp_cmd_sn, header.max_cmd_sn) = (self.link.exp_cmd_sn, self.link.max_cmd_sn);
+        self.link.send(header.build(), &answers.encode());
+    }
+
+    fn refuse_login(&mut self, Refusal { status, why }: Refusal) {
+        let Phase::Login { state, .. } = &self.phase else { return };
+        let request = *state.request();
+        let header = LoginResponse {
+            current_stage: request.current_stage,
+            isid: request.isid,
+            tsih: request.tsih,
+            task_tag: request.task_tag,
+            status,
+            ..LoginResponse::default()
+        };
+        self.send_login(header, &TextList::new());
+        self.close(CloseReason::LoginRefused { status, why });
+    }
+
+    /// Answers [`Event::Identify`].
+    pub fn admit(&mut self, who: Initiator, challenge: Challenge) {
+        let Phase::Login { state, .. } = &mut self.phase else { return };
+        if self.closed.is_none() {
+            let step = state.admit(&self.params, who, challenge);
+            self.follow_login(step);
+        }
+    }
+
+    /// Answers [`Event::SessionReady`]: the session exists, with this handle (not 0).
+    pub fn accept(&mut self, now: Instant, tsih: u16) {
+        let Phase::Login { state, .. } = &mut self.phase else { return };
+        if self.closed.is_some() {
+            return;
+        }
+        let Some((header, answers)) = state.accept(tsih) else { return };
+        let (kind, cid, negotiated) = (state.kind(), state.request().cid, state.negotiated.clone());
+        let full = Full::new(now, kind, negotiated, cid, self.params.queue_depth);
+        full.open_window(&mut self.link);
+        self.send_login(header, &answers);
+        self.link.digests = full.negotiated().digests;
+        self.framing = (full.negotiated().digests, RECV_DATA_SEGMENT);
+        self.phase = Phase::Full(Box::new(full));
+    }
+
+    /// Answers [`Event::SessionReady`] or [`Event::Identify`]: no, with a status of
+    /// [`login_status`](crate::pdu::response::login_status).
+    pub fn refuse(&mut self, status: u16, why: impl Into<String>) {
+        if self.closed.is_none() {
+            self.refuse_login(Refusal { status, why: why.into() });
+        }
+    }
+
+    /// The next thing that the driver must look at.
+    pub fn next_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Answers [`Event::Command`]. A task that was aborted meanwhile gets nothing.
+    pub fn complete(&mut self, tag: u32, done: &Completion<'_>) {
+        if let Some((full, link)) = self.full() {
+            full.complete(link, tag, done);
+        }
+    }
+
+    /// Answers [`Event::TaskManagement`] with one of [`task_response`](crate::pdu::response::task_response).
+    pub fn task_management_done(&mut self, tag: u32, response: u8) {
+        if let Some((full, link)) = self.full() {
+            full.task_management_done(link, tag, response);
+        }
+    }
+
+    /// Forgets a task: it gets no response.
+    pub fn abort(&mut self, tag: u32) -> Aborted {
+        self.full().map_or(Aborted::Unknown, |(full, link)| full.abort(link, tag))
+    }
+
+    /// Tags and LUNs of all open tasks, those that wait for data included.
+    pub fn open_tasks(&self) -> Vec<(u32, Lun)> {
+        match &self.phase {
+            Phase::Full(full) => full.open_tasks(),
+            Phase::Login { .. } => Vec::new(),
+        }
+    }
+
+    /// Answers [`Event::Logout`]; the connection is closed once its bytes are sent.
+    pub fn logout_done(&mut self) {
+        if let Some((full, link)) = self.full()
+            && full.logout_done(link)
+        {
+            self.close(CloseReason::LoggedOut);
+        }
+    }
+
+    fn full(&mut self) -> Option<(&mut Full, &mut Link)> {
+        match &mut self.phase {
+            Phase::Full(full) if self.closed.is_none() => Some((full, &mut self.link)),
+            _ => None,
+        }
+    }
+
+    /// Moves what is to be sent to the end of `out`.
+    pub fn transmit(&mut self, out: &mut Vec<u8>) {
+        out.append(&mut self.link.out);
+    }
+
+    /// Whether there is something to send.
+    pub fn has_output(&self) -> bool {
+        !self.link.out.is_empty()
+    }
+
+    /// When [`Connection::tick`] must be called at the latest.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        match (&self.closed, &self.phase) {
+            (Some(_), _) => None,
+            (None, Phase::Login { since, .. }) => Some(*since + LOGIN_TIME),
+            (None, Phase::Full(full)) => Some(full.next_deadline()),
+        }
+    }
+
+    /// Does what is due at `now`.
+    pub fn tick(&mut self, now: Instant) {
+        if self.next_deadline().is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        let due = match &mut self.phase {
+            Phase::Login { .. } => Err(CloseReason::LoginTimeout { seconds: LOGIN_TIME.as_secs() }),
+            Phase::Full(full) => full.tick(now, &mut self.link),
+        };
+        if let Err(reason) = due {
+            self.close(reason);
+        }
+    }
+
+    /// Ends the connection; the first reason stays. What is to be sent may still be sent.
+    pub fn close(&mut self, reason: CloseReason) {
+        if self.closed.is_none() {
+            self.closed = Some(reason);
+            self.events.clear();
+        }
+    }
+
+    /// Why the connection ended, if it did.
+    pub fn closed(&self) -> Option<&CloseReason> {
+        self.closed.as_ref()
+    }
+}

@@ -1,0 +1,144 @@
+//! What a decoded command asks the driver to do.
+
+use crate::limits::BLOCK;
+use crate::sense::SenseFormat;
+
+/// Consecutive logical blocks, inside the unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    pub lba: u64,
+    pub blocks: u64,
+}
+
+impl Extent {
+    /// Byte offset of the first block.
+    pub fn offset(&self) -> u64 {
+        self.lba * BLOCK
+    }
+
+    /// Bytes in all.
+    pub fn bytes(&self) -> u64 {
+        self.blocks * BLOCK
+    }
+}
+
+/// When a change must be on stable storage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// Whenever the initiator flushes.
+    Cached,
+    /// Before status (FUA, or a unit without write cache).
+    BeforeStatus,
+}
+
+/// What a verify compares with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compare {
+    /// Nothing: the medium must be readable.
+    Medium,
+    /// The data sent, block by block.
+    Data,
+    /// One block sent, for every block.
+    OneBlock,
+}
+
+/// What a WRITE SAME writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pattern {
+    /// The one block sent.
+    Sent,
+    /// Zeroes, nothing is sent (NDOB).
+    Zeroes,
+}
+
+/// A command, ready to be carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Plan {
+    /// GOOD.
+    Good,
+    /// GOOD with these bytes.
+    Reply(Vec<u8>),
+    /// The pending unit attention, or none, as data.
+    RequestSense {
+        format: SenseFormat,
+        allocation: usize,
+    },
+    /// [`report::luns`](crate::report::luns) of what the initiator sees.
+    ReportLuns {
+        select: report_select::Select,
+        allocation: usize,
+    },
+    Read(Extent),
+    Write {
+        extent: Extent,
+        durability: Durability,
+    },
+    Verify {
+        extent: Extent,
+        compare: Compare,
+    },
+    /// Write, make durable, then verify.
+    WriteVerify {
+        extent: Extent,
+        compare: Compare,
+    },
+    /// The first half of the data is compared, the second written, both in one atomic step.
+    CompareAndWrite {
+        extent: Extent,
+        durability: Durability,
+    },
+    WriteSame {
+        extent: Extent,
+        pattern: Pattern,
+        release: Release,
+    },
+    /// [`provision::parse_unmap`](crate::provision::parse_unmap) of the data.
+    Unmap {
+        list: usize,
+    },
+    Flush,
+    /// [`provision::lba_status`](crate::provision::lba_status) of the runs in the extent.
+    LbaStatus {
+        extent: Extent,
+        allocation: usize,
+    },
+    /// [`mode::select`](crate::mode::select) of the data.
+    ModeSelect {
+        list: usize,
+        header: crate::mode::Header,
+    },
+}
+
+/// Whether a WRITE SAME may release the blocks instead of writing zeroes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Release {
+    Allowed,
+    No,
+}
+
+/// The SELECT REPORT field of REPORT LUNS (SPC-4 section 6.33).
+pub mod report_select {
+    /// Which units are wanted.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Select {
+        All,
+        /// Well-known units only: there are none.
+        WellKnown,
+    }
+}
+
+impl Plan {
+    /// Bytes that the command takes from the initiator.
+    pub fn data_out(&self) -> u64 {
+        match self {
+            Plan::Write { extent, .. } => extent.bytes(),
+            Plan::WriteVerify { extent, .. } => extent.bytes(),
+            Plan::Verify { extent, compare: Compare::Data } => extent.bytes(),
+            Plan::Verify { extent, compare: Compare::OneBlock } if extent.blocks > 0 => BLOCK,
+            Plan::CompareAndWrite { extent, .. } => extent.bytes() * 2,
+            Plan::WriteSame { pattern: Pattern::Sent, .. } => BLOCK,
+            Plan::Unmap { list } | Plan::ModeSelect { list, .. } => *list as u64,
+            _ => 0,
+        }
+    }
+}

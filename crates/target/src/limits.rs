@@ -1,0 +1,26 @@
+//! Bounds on what peers can make the driver hold; the protocol's own stand in `umbra_iscsi::limits`.
+
+use std::time::Duration;
+
+/// Connections in all, those in login included.
+pub const CONNECTIONS: usize = 256;
+/// Connections from one address (or from the unix socket).
+pub const CONNECTIONS_PER_PEER: usize = 128;
+/// Sessions of one initiator.
+pub const SESSIONS_PER_HOST: usize = 16;
+/// Commands that one session may have open.
+pub const QUEUE_DEPTH: u32 = 128;
+/// Threads that carry out the commands of one session; started as they are needed.
+pub const WORKERS: usize = 8;
+/// Stack of a worker, and of a connection's reader.
+pub const STACK_BYTES: usize = 256 << 10;
+/// Bytes that wait for a socket before commands of that session wait too.
+pub const OUTPUT_BYTES: usize = 4 << 20;
+/// How long a peer may refuse to take bytes.
+pub const SEND_TIME: Duration = Duration::from_secs(30);
+/// How often limits on time are looked at while nothing is received.
+pub const TICK: Duration = Duration::from_secs(1);
+/// Bytes of one step of a long verify or WRITE SAME.
+pub const CHUNK: usize = 1 << 20;
+/// Buffer that a worker keeps between commands.
+pub const KEPT_BUFFER: usize = 2 << 20;

@@ -1,0 +1,135 @@
+//! A logical unit in memory, for tests: thin, in blocks of 4096 bytes; with switches that slow it down or break it.
+
+use std::collections::HashMap;
+use std::sync::{Condvar, Mutex, RwLock};
+use umbra_target::{LogicalUnit, MappedRun, MediumError};
+
+const BLOCK: u64 = 4096;
+
+/// A unit whose unmapped blocks read as zeroes.
+pub struct MemoryUnit {
+    size: u64,
+    blocks: RwLock<HashMap<u64, Box<[u8]>>>,
+    held: Mutex<Held>,
+    changed: Condvar,
+}
+
+/// Writes that are held up, and how many wait.
+#[derive(Default)]
+struct Held {
+    hold: bool,
+    waiting: usize,
+}
+
+#[allow(dead_code, reason = "each user of this file needs a part of it")]
+impl MemoryUnit {
+    pub fn new(size: u64) -> Self {
+        MemoryUnit { size, blocks: RwLock::default(), held: Mutex::default(), changed: Condvar::new() }
+    }
+
+    /// From now on writes wait inside the unit.
+    pub fn hold_writes(&self) {
+        self.held.lock().unwrap().hold = true;
+    }
+
+    /// Lets them go on.
+    pub fn release_writes(&self) {
+        self.held.lock().unwrap().hold = false;
+        self.changed.notify_all();
+    }
+
+    /// Waits until `count` writes are held.
+    pub fn wait_for_held(&self, count: usize) {
+        let held = self.held.lock().unwrap();
+        drop(self.changed.wait_while(held, |held| held.waiting < count).unwrap());
+    }
+
+    fn gate(&self) {
+        let mut held = self.held.lock().unwrap();
+        if held.hold {
+            held.waiting += 1;
+            self.changed.notify_all();
+            held = self.changed.wait_while(held, |held| held.hold).unwrap();
+            held.waiting -= 1;
+        }
+    }
+
+    /// Calls `each` with every block that the range touches: index, range in the block, range in the buffer.
+    fn split(
+        offset: u64,
+        len: u64,
+        mut each: impl FnMut(u64, std::ops::Range<usize>, std::ops::Range<usize>),
+    ) {
+        let mut done = 0;
+        while done < len {
+            let at = offset + done;
+            let within = (at % BLOCK) as usize;
+            let n = (BLOCK as usize - within).min((len - done) as usize);
+            each(at / BLOCK, within..within + n, done as usize..done as usize + n);
+            done += n as u64;
+        }
+    }
+
+    fn check(&self, offset: u64, len: u64) -> Result<(), MediumError> {
+        if offset + len > self.size { Err(MediumError::OutOfRange) } else { Ok(()) }
+    }
+}
+
+impl LogicalUnit for MemoryUnit {
+    fn size_bytes(&self) -> u64 {
+        self.size
+    }
+
+    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<(), MediumError> {
+        self.check(offset, buf.len() as u64)?;
+        let blocks = self.blocks.read().unwrap();
+        Self::split(offset, buf.len() as u64, |index, within, of_buf| match blocks.get(&index) {
+            Some(block) => buf[of_buf].copy_from_slice(&block[within]),
+            None => buf[of_buf].fill(0),
+        });
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, buf: &[u8]) -> Result<(), MediumError> {
+        self.check(offset, buf.len() as u64)?;
+        self.gate();
+        let mut blocks = self.blocks.write().unwrap();
+        Self::split(offset, buf.len() as u64, |index, within, of_buf| {
+            let block = blocks.entry(index).or_insert_with(|| vec![0; BLOCK as usize].into());
+            block[within].copy_from_slice(&buf[of_buf]);
+        });
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<(), MediumError> {
+        Ok(())
+    }
+
+    fn unmap(&self, offset: u64, len: u64) -> Result<(), MediumError> {
+        self.check(offset, len)?;
+        let mut blocks = self.blocks.write().unwrap();
+        Self::split(offset, len, |index, within, _| {
+            if within.len() == BLOCK as usize {
+                blocks.remove(&index);
+            } else if let Some(block) = blocks.get_mut(&index) {
+                block[within].fill(0);
+            }
+        });
+        Ok(())
+    }
+
+    fn write_zeroes(&self, offset: u64, len: u64) -> Result<(), MediumError> {
+        self.unmap(offset, len)
+    }
+
+    fn mapped(&self, offset: u64, len: u64) -> Result<Vec<MappedRun>, MediumError> {
+        self.check(offset, len)?;
+        let blocks = self.blocks.read().unwrap();
+        let mut runs = Vec::new();
+        Self::split(offset, len, |index, _, of_range| {
+            let (from, len) = (offset + of_range.start as u64, of_range.len() as u64);
+            runs.push(MappedRun { offset: from, len, mapped: blocks.contains_key(&index) });
+        });
+        Ok(runs)
+    }
+}
