@@ -18,7 +18,7 @@ pub enum LunCommand {
     ///
     /// Changes nothing.
     #[command(
-        after_help = "Examples:\n  umbra lun show data\n  umbra lun show data --json | jq -r '.presentations[].urls[]'"
+        after_help = "Examples:\n  umbra lun show data\n  umbra lun show data --json | jq -r '.lun.presentations[].urls[]'"
     )]
     Show(LunKey),
     Delete(LunDelete),

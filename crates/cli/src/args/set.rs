@@ -119,10 +119,10 @@ pub struct BreakArgs {
     #[arg(long, conflicts_with_all = ["read_write", "revert_identity", "no_revert_identity"])]
     pub mask: bool,
     /// Give every LUN its original's identity back; refused if an original is visible here
-    #[arg(long, requires = "read_write", conflicts_with = "no_revert_identity")]
+    #[arg(long, conflicts_with = "no_revert_identity")]
     pub revert_identity: bool,
     /// Keep the identities that the copies have
-    #[arg(long, requires = "read_write")]
+    #[arg(long)]
     pub no_revert_identity: bool,
 }
 

@@ -6,7 +6,7 @@ use crate::{
     client::{reply, service},
     output::Output,
     progress::Progress,
-    shapes::set::Set,
+    shapes::set::{OneSet, Set},
 };
 use std::{path::Path, process::Stdio};
 use tonic::Streaming;
@@ -20,7 +20,7 @@ pub async fn run(context: &Context, mut args: CreateArgs) -> Result<()> {
     let mut events = reply(client.create(request(args)).await)?;
     let set = Set::from(created(&mut events, context.output).await?);
     match exec {
-        None => context.output.print(&set),
+        None => context.output.print(&OneSet { set }),
         Some(command) => with_volatile(client, &set, &command).await,
     }
 }

@@ -4,7 +4,7 @@ use super::{Context, new_id, page};
 use crate::{
     args::{HostAdd, HostCommand},
     client::{array, reply},
-    shapes::host::{Host, HostDone, HostList, Secret},
+    shapes::host::{Host, HostDone, HostList, OneHost, Secret},
 };
 use umbra_api::{
     ArrayClient,
@@ -19,7 +19,8 @@ pub async fn run(context: &Context, command: HostCommand) -> Result<()> {
         HostCommand::Add(args) => output.print(&add(&mut client, args).await?),
         HostCommand::List => output.print(&list(&mut client).await?),
         HostCommand::Show(args) => {
-            output.print(&Host::from(reply(client.get_host(GetHostRequest { key: args.host }).await)?))
+            let host = reply(client.get_host(GetHostRequest { key: args.host }).await)?;
+            output.print(&OneHost { host: Host::from(host) })
         }
         HostCommand::Delete(args) => {
             let request = DeleteHostRequest { key: args.host, if_revision: 0 };

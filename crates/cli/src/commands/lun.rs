@@ -6,7 +6,7 @@ use crate::{
     client::{array, reply, service},
     shapes::{
         done::{Attached, Detached, Mounted},
-        lun::{Lun, LunDone, LunList},
+        lun::{Lun, LunDone, LunList, OneLun},
     },
 };
 use std::path::Path;
@@ -68,7 +68,7 @@ async fn in_the_array(context: &Context, mut client: ArrayClient, command: LunCo
         LunCommand::List(args) => return output.print(&list(&mut client, args).await?),
         LunCommand::Show(args) => {
             let lun = reply(client.get_lun(v1::GetLunRequest { key: args.lun }).await)?;
-            return output.print(&Lun::from(lun));
+            return output.print(&OneLun { lun: Lun::from(lun) });
         }
         command => change(&mut client, command).await?,
     };

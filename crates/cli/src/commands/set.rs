@@ -6,7 +6,7 @@ use crate::{
     client::{reply, service},
     shapes::{
         done::{Deleted, Exposed},
-        set::{Set, SetList, WithTimeline},
+        set::{OneSet, Set, SetList, WithTimeline},
     },
 };
 use umbra_api::{ServiceClient, v1};
@@ -35,7 +35,8 @@ async fn sets(client: &mut ServiceClient, args: ListArgs) -> Result<SetList> {
 
 pub async fn show(context: &Context, args: ShowArgs) -> Result<()> {
     let mut client = service(&context.global).await?;
-    let set = Set::from(reply(client.get_set(v1::SetKey { key: args.id, if_revision: 0 }).await)?);
+    let set = reply(client.get_set(v1::SetKey { key: args.id, if_revision: 0 }).await)?;
+    let set = OneSet { set: Set::from(set) };
     if args.timeline { context.output.print(&WithTimeline(set)) } else { context.output.print(&set) }
 }
 

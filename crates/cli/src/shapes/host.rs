@@ -24,6 +24,12 @@ pub struct HostList {
     pub hosts: Vec<Host>,
 }
 
+/// One host.
+#[derive(Debug, Serialize)]
+pub struct OneHost {
+    pub host: Host,
+}
+
 /// A host after a change.
 #[derive(Debug, Serialize)]
 pub struct HostDone {
@@ -61,7 +67,13 @@ fn numbers(host: &Host) -> String {
     or_dash(&host.lun_numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(" "))
 }
 
-impl Shape for Host {
+impl Shape for OneHost {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.host.text(out)
+    }
+}
+
+impl Host {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "{} ({})", self.name, self.id)?;
         writeln!(out, "  initiator  {}", self.initiator)?;

@@ -47,6 +47,12 @@ pub struct LunList {
     pub luns: Vec<Lun>,
 }
 
+/// One LUN.
+#[derive(Debug, Serialize)]
+pub struct OneLun {
+    pub lun: Lun,
+}
+
 /// A LUN after a change.
 #[derive(Debug, Serialize)]
 pub struct LunDone {
@@ -134,7 +140,13 @@ fn row(lun: &Lun) -> [String; 7] {
     ]
 }
 
-impl Shape for Lun {
+impl Shape for OneLun {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.lun.text(out)
+    }
+}
+
+impl Lun {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "{} ({})", self.name, self.id)?;
         writeln!(

@@ -42,6 +42,7 @@ pub struct Set {
 
 #[derive(Debug, Serialize)]
 pub struct Copy {
+    #[serde(rename = "copy_id")]
     pub id: String,
     pub volume: String,
     pub volume_device: Option<String>,
@@ -83,10 +84,16 @@ pub struct Phase {
     pub note: Option<String>,
 }
 
-/// A set with the phases of its creation shown.
+/// One set.
+#[derive(Debug, Serialize)]
+pub struct OneSet {
+    pub set: Set,
+}
+
+/// One set with the phases of its creation shown; as JSON it is the same.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
-pub struct WithTimeline(pub Set);
+pub struct WithTimeline(pub OneSet);
 
 impl From<v1::ServiceSet> for Set {
     fn from(set: v1::ServiceSet) -> Self {
@@ -222,7 +229,13 @@ fn seconds(time: Option<&str>) -> String {
     time.and_then(|time| time.split('.').next()).map_or_else(|| "-".to_owned(), |time| format!("{time}Z"))
 }
 
-impl Shape for Set {
+impl Shape for OneSet {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.set.text(out)
+    }
+}
+
+impl Set {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "set {} {}", self.id, self.state)?;
         writeln!(out, "  cut at {}", seconds(self.cut.as_deref()))?;
@@ -274,7 +287,7 @@ impl Shape for WithTimeline {
                 phase.note.clone().unwrap_or_default(),
             ]
         };
-        let rows: Vec<_> = self.0.timeline.iter().map(row).collect();
+        let rows: Vec<_> = self.0.set.timeline.iter().map(row).collect();
         table(out, ["PHASE", "START ms", "TOOK ms", "OUTCOME", "NOTE"], &rows)
     }
 }

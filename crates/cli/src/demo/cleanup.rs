@@ -1,0 +1,142 @@
+//! Removes all of this run from the machine, from the top down: applications, service, mounts, devices, attachments,
+//! array, files. Works from what is found, not from what the story believes it did.
+//!
+//! What always holds: only processes of this run are signalled, each by its id; each wait has a limit, and where a gentle
+//! way fails a harder one follows, so that cleaning up ends.
+
+use super::{
+    found::{self, Process},
+    process::{pid, run},
+    scene::Scene,
+};
+use rustix::process::{Signal, kill_process};
+use serde_json::{Value, json};
+use std::{path::Path, time::Duration};
+
+/// How long a program may take to end by itself.
+const GENTLE: Duration = Duration::from_secs(15);
+/// How long after SIGKILL.
+const HARD: Duration = Duration::from_secs(5);
+const TICK: Duration = Duration::from_millis(20);
+
+/// What was removed, and what could not be.
+#[derive(Debug)]
+pub struct Left {
+    pub removed: Value,
+    pub still: Vec<String>,
+}
+
+/// Removes everything; with `keep`, all but the folder's files.
+pub async fn clean(scene: &Scene, keep: bool) -> Left {
+    let folder = &scene.folder;
+    let count = found::processes(scene).len();
+    end(scene, Signal::INT, is_application).await; // PostgreSQL's fast shutdown
+    end(scene, Signal::TERM, |process| process.is(&["serve"])).await;
+    end(scene, Signal::TERM, |process| !is_storage(process)).await;
+    let mounts = unmount(scene, false).await;
+    let loops = detach(scene).await;
+    end(scene, Signal::TERM, is_attachment).await;
+    let mounts = mounts + unmount(scene, true).await;
+    let loops = loops + detach(scene).await;
+    end(scene, Signal::TERM, |_| true).await;
+    let files = if keep { Ok(()) } else { std::fs::remove_dir_all(folder) };
+    let removed = json!({ "processes": count, "mounts": mounts, "loop_devices": loops });
+    let mut still = still_there(scene).await;
+    if let Err(error) = files {
+        still.push(format!("folder {}: {error}", folder.display()));
+    }
+    Left { removed, still }
+}
+
+/// Neither of Umbra's own servers nor below them.
+fn is_application(process: &Process) -> bool {
+    !is_umbra(process) && !is_storage(process)
+}
+
+fn is_umbra(process: &Process) -> bool {
+    ["serve", "array", "attach-lun", "guard", "sandbox"].iter().any(|word| process.is(&[word]))
+}
+
+/// What block devices need to be taken down.
+fn is_storage(process: &Process) -> bool {
+    process.is(&["array", "serve"]) || is_attachment(process)
+}
+
+fn is_attachment(process: &Process) -> bool {
+    process.is(&["attach-lun"])
+}
+
+/// Signals the processes that `which` names, waits, and kills those that stay.
+async fn end(scene: &Scene, signal: Signal, which: impl Fn(&Process) -> bool) {
+    let chosen = || found::processes(scene).into_iter().filter(|process| which(process)).collect::<Vec<_>>();
+    for (signal, limit) in [(signal, GENTLE), (Signal::KILL, HARD)] {
+        let waiting = chosen();
+        if waiting.is_empty() {
+            return;
+        }
+        for process in &waiting {
+            if let Some(id) = pid(process.pid) {
+                let _ = kill_process(id, signal); // gone meanwhile: all the better
+            }
+        }
+        wait(limit, || chosen().is_empty()).await;
+    }
+}
+
+async fn wait(limit: Duration, done: impl Fn() -> bool) {
+    let end = tokio::time::Instant::now() + limit;
+    while !done() && tokio::time::Instant::now() < end {
+        tokio::time::sleep(TICK).await;
+    }
+}
+
+/// Unmounts below the folder; the attachments' own mounts and the tmpfs only with `all`.
+async fn unmount(scene: &Scene, all: bool) -> usize {
+    let runtime = scene.runtime();
+    let wanted = |point: &Path| all || !point.starts_with(&runtime);
+    let mut count = 0;
+    for point in found::mounts(&scene.folder).into_iter().filter(|point| wanted(point)) {
+        count += usize::from(unmount_one(scene, &point).await);
+    }
+    count
+}
+
+async fn unmount_one(scene: &Scene, point: &Path) -> bool {
+    thaw(scene, point).await;
+    for way in [&[][..], &["-f"], &["-l"]] {
+        let asked = tokio::time::timeout(GENTLE, run(scene.command("umount").args(way).arg(point))).await;
+        if asked.is_ok_and(|ran| ran.is_ok_and(|ran| ran.code == Some(0))) {
+            return true;
+        }
+        tokio::time::sleep(TICK).await;
+    }
+    false
+}
+
+/// A file system whose thawing was cut short cannot be unmounted.
+async fn thaw(scene: &Scene, point: &Path) {
+    drop(tokio::time::timeout(HARD, run(scene.command("fsfreeze").arg("-u").arg(point))).await);
+}
+
+async fn detach(scene: &Scene) -> usize {
+    let devices = found::loops(&scene.folder);
+    for device in &devices {
+        drop(run(scene.command("losetup").arg("-d").arg(device)).await);
+    }
+    wait(HARD, || found::loops(&scene.folder).is_empty()).await;
+    devices.len()
+}
+
+/// What is there that should not be. The kernel lets go of some things a moment later.
+async fn still_there(scene: &Scene) -> Vec<String> {
+    wait(HARD, || all_left(scene).is_empty()).await;
+    all_left(scene)
+}
+
+fn all_left(scene: &Scene) -> Vec<String> {
+    let mounts = found::mounts(&scene.folder).into_iter().map(|point| format!("mount {}", point.display()));
+    let loops =
+        found::loops(&scene.folder).into_iter().map(|device| format!("loop device {}", device.display()));
+    let processes = found::processes(scene).into_iter().chain(found::holders(&scene.folder));
+    mounts.chain(loops).chain(processes.map(|process| process.describe())).collect()
+}
