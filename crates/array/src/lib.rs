@@ -1,19 +1,34 @@
 //! The array: catalogue, masking, sets and their leases, management API. The composition root of the storage side.
 //!
 //! ```text
-//!   management socket --> server --> Array (driver) --> rules (pure) --> model
-//!                                       |    |   \----> catalogue.sqlite (the only truth)
-//!                        umbra_store <--/    \--> umbra_target (fences, sessions)
+//!   management socket --> server --> driver --> rules (pure) --> model
+//!                                    |    |  \----> catalogue.sqlite (the only truth)
+//!                     umbra_store <--/    \--> front = umbra_target (fences, sessions)
 //! ```
 //!
-//! [`model`] and [`rules`] decide, without I/O; the driver carries decisions out in an order that survives a crash
-//! between any two steps: a thin device is durable before the catalogue knows it, and the catalogue has given it up
-//! before it leaves the pool. What always holds: what a host sees is what the catalogue says, and what the pool holds
-//! is what the catalogue needs plus what it has doomed.
+//! [`model`], [`rules`] and [`leases`] decide, without I/O; the driver carries decisions out in an order that survives
+//! a crash between any two steps: a thin device is durable before the catalogue knows it, and the catalogue has given
+//! it up before it leaves the pool. What always holds: what a host sees is what the catalogue says, and what the pool
+//! holds is what the catalogue needs plus what it has doomed.
 
 #![forbid(unsafe_code)]
 
-pub mod catalogue;
+mod audit;
+mod catalogue;
+mod clock;
+mod driver;
+mod folder;
+mod front;
+pub mod leases;
 pub mod limits;
 pub mod model;
+mod portal;
 pub mod rules;
+mod secrets;
+mod serve;
+mod server;
+mod unit;
+
+pub use serve::{Options, Server, serve};
+pub use server::Addresses;
+pub use umbra_target::PortalAuth;

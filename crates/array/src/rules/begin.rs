@@ -133,10 +133,10 @@ pub fn begin(
     cat: &Catalogue,
     new: NewSet,
     creator: &Host,
-    origins: &[&Lun],
     reserved: &[Reserved],
     now: UnixNanos,
 ) -> Result<Decision> {
+    let Checked::Fresh(origins) = check_new(cat, &new, creator)? else { return Ok(Decision::unchanged()) };
     let mut change = Change::new();
     make_room(cat, &mut change)?;
     let luns = origins.iter().zip(reserved).map(|(origin, reserved)| set_lun(origin, reserved)).collect();

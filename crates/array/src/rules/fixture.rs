@@ -116,7 +116,7 @@ impl World {
             pristine_thin: Thin(200 + n as u32),
         };
         let reserved: Vec<_> = origins.iter().enumerate().map(reserve).collect();
-        self.apply(begin::begin(&before, new, &creator, &origins, &reserved, 20).unwrap());
+        self.apply(begin::begin(&before, new, &creator, &reserved, 20).unwrap());
     }
 
     pub fn commit(&mut self) {

@@ -1,0 +1,188 @@
+//! Work that nobody waits for: doomed devices leave the pool, sets whose lease has run out are given up (S6).
+//!
+//! What always holds: a device is handed to the reaper after the fence that hides it, never before. Both threads end
+//! when the array stops; what is left undone stands in the catalogue and is done after the next start.
+
+use super::{Array, lock, present::thin_id};
+use crate::{
+    limits,
+    model::{Change, Edit, Thin},
+};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Condvar, Mutex, PoisonError, Weak},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+use umbra_base::{Error, Result};
+
+/// Devices to delete.
+#[derive(Debug, Default)]
+pub struct Reaper {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    thins: VecDeque<Thin>,
+    /// Of devices taken from the queue, those that are not done with.
+    in_hand: usize,
+    stopped: bool,
+}
+
+impl Reaper {
+    /// Hands devices over.
+    pub fn push(&self, thins: Vec<Thin>) {
+        if !thins.is_empty() {
+            lock(&self.queue).thins.extend(thins);
+            self.changed.notify_all();
+        }
+    }
+
+    /// The next device; waits for one. `None` when the array stops.
+    fn next(&self) -> Option<Thin> {
+        let mut queue = lock(&self.queue);
+        loop {
+            if queue.stopped {
+                return None;
+            }
+            if let Some(thin) = queue.thins.pop_front() {
+                queue.in_hand += 1;
+                return Some(thin);
+            }
+            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn done(&self) {
+        lock(&self.queue).in_hand -= 1;
+        self.changed.notify_all();
+    }
+
+    fn pause(&self, length: Duration) {
+        let queue = lock(&self.queue);
+        let wait = self.changed.wait_timeout_while(queue, length, |queue| !queue.stopped);
+        drop(wait.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn stop(&self) {
+        lock(&self.queue).stopped = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits until nothing is left to delete, at most so long.
+    pub fn wait_idle(&self, limit: Duration) -> bool {
+        let queue = lock(&self.queue);
+        let busy = |queue: &mut Queue| !queue.thins.is_empty() || queue.in_hand > 0;
+        let wait = self.changed.wait_timeout_while(queue, limit, busy);
+        let (queue, timeout) = wait.unwrap_or_else(PoisonError::into_inner);
+        drop(queue);
+        !timeout.timed_out()
+    }
+}
+
+/// The two threads.
+#[derive(Debug)]
+pub struct Background {
+    array: Arc<Array>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Background {
+    /// Starts them.
+    pub fn start(array: &Arc<Array>) -> Result<Self> {
+        let reaper = spawn("reaper", Arc::downgrade(array), reap)?;
+        let warden = spawn("warden", Arc::downgrade(array), watch)?;
+        Ok(Background { array: array.clone(), threads: vec![reaper, warden] })
+    }
+
+    /// Ends them, after what they have in hand.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.array.reaper.stop();
+        self.array.lease_changed.notify_all();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a background thread of the array panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn spawn(name: &str, array: Weak<Array>, run: fn(&Array)) -> Result<JoinHandle<()>> {
+    let body = move || {
+        if let Some(array) = array.upgrade() {
+            run(&array);
+        }
+    };
+    let started = thread::Builder::new().name(name.to_owned()).spawn(body);
+    started.map_err(|source| Error::io(format!("start thread {name}"), source))
+}
+
+fn reap(array: &Array) {
+    while let Some(thin) = array.reaper.next() {
+        if let Err(error) = array.bury_thin(thin) {
+            tracing::warn!(thin = thin.0, error = ?error, "delete a device; trying again later");
+            array.reaper.push(vec![thin]);
+            array.reaper.pause(limits::DELETE_RETRY);
+        }
+        array.reaper.done();
+    }
+}
+
+fn watch(array: &Array) {
+    while !array.is_stopping() {
+        let now = array.clock().now();
+        let lapsed = lock(&array.leases).lapsed(now);
+        for set in lapsed {
+            match array.expire_set(set) {
+                Ok(()) => {}
+                Err(error) => tracing::error!(%set, error = ?error, "delete a set whose lease ran out"),
+            }
+        }
+        array.wait_for_lease();
+    }
+}
+
+impl Array {
+    /// Deletes a doomed device from the pool, and then from the catalogue.
+    pub(super) fn bury_thin(&self, thin: Thin) -> Result<()> {
+        self.store().delete(thin_id(thin))?;
+        let changing = lock(&self.changing);
+        let cat = self.catalogue();
+        let mut change = Change::new();
+        change.push(Edit::Undoom(thin));
+        let committed = self.parts.catalogue.commit(cat.revision, &change);
+        drop(changing);
+        committed.map(drop)
+    }
+
+    /// Waits until every device that nobody needs has left the pool, at most so long.
+    pub fn wait_reaped(&self, limit: Duration) -> bool {
+        self.reaper.wait_idle(limit)
+    }
+
+    fn is_stopping(&self) -> bool {
+        lock(&self.reaper.queue).stopped
+    }
+
+    fn wait_for_lease(&self) {
+        let leases = lock(&self.leases);
+        let now = self.clock().now();
+        let left = leases.next_deadline().map_or(limits::LEASE_LOOK, |deadline| deadline.since(now));
+        let pause = left.clamp(Duration::from_millis(20), limits::LEASE_LOOK);
+        if !self.is_stopping() {
+            drop(self.lease_changed.wait_timeout(leases, pause).unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The driver: carries out what the rules decide, on catalogue, pool and target.
+//!
+//! ```text
+//!   change lock:  read -> decide (-> thin device made, durable) -> commit          presenting lock: fence, show
+//!                                                       |                                    |
+//!                                                       \--- then, and only then ------------+--> reaper: delete
+//! ```
+//!
+//! The order survives a crash between any two steps: a device is in the pool before the catalogue knows it (else an
+//! orphan, collected at start), and out of the catalogue before it leaves the pool (else doomed, deleted at start).
+//! Fences come after the commit: a crash between ends every session. The presenting lock is taken before the change
+//! lock is let go, so that hosts are shown things in the order in which they were committed.
+
+mod background;
+mod hosts;
+mod lives;
+mod luns;
+mod present;
+mod start;
+mod thins;
+
+pub use background::Background;
+pub use lives::CutDone;
+
+use crate::{
+    catalogue::CatalogueStore,
+    clock::Clock,
+    front::Front,
+    leases::Leases,
+    model::{Catalogue, Change, Thin},
+    rules::{Decision, Outcome},
+    secrets::Secrets,
+};
+use background::Reaper;
+use present::Presented;
+use std::{
+    collections::BTreeSet,
+    fmt,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+};
+use thins::ThinIds;
+use umbra_base::{Result, SetId};
+use umbra_store::LunStore;
+
+/// What the driver drives.
+pub struct Parts {
+    /// The truth.
+    pub catalogue: Arc<dyn CatalogueStore>,
+    /// The pool.
+    pub store: Arc<dyn LunStore>,
+    /// The target.
+    pub front: Arc<dyn Front>,
+    /// CHAP secrets.
+    pub secrets: Arc<Secrets>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").field("clock", &self.clock).finish_non_exhaustive()
+    }
+}
+
+/// The array's driver.
+#[derive(Debug)]
+pub struct Array {
+    parts: Parts,
+    /// The change lock, with what only a change needs.
+    changing: Mutex<ThinIds>,
+    presented: Mutex<Presented>,
+    leases: Mutex<Leases<CutDone>>,
+    lease_changed: Condvar,
+    busy: Busy,
+    reaper: Reaper,
+}
+
+/// Takes a lock whose holders never leave their data half changed, even by a panic.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Array {
+    /// The newest catalogue.
+    pub fn catalogue(&self) -> Arc<Catalogue> {
+        self.parts.catalogue.read()
+    }
+
+    /// The pool.
+    pub fn store(&self) -> &dyn LunStore {
+        &*self.parts.store
+    }
+
+    /// The target.
+    pub fn front(&self) -> &dyn Front {
+        &*self.parts.front
+    }
+
+    /// The clocks.
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.parts.clock
+    }
+
+    /// Decides under the change lock, commits, and carries the change to the hosts. On return every fence that it
+    /// asked for stands, also when somebody else's same change is the one that raised it.
+    fn change<T>(&self, decide: impl FnOnce(&mut Turn<'_>) -> Result<(Decision, T)>) -> Result<(Outcome, T)> {
+        let mut changing = lock(&self.changing);
+        let mut turn = Turn { cat: self.catalogue(), array: self, thins: &mut changing };
+        let (decision, value) = decide(&mut turn)?;
+        if decision.change.is_empty() {
+            drop(lock(&self.presented));
+            return Ok((decision.outcome, value));
+        }
+        let before = turn.cat;
+        let after = self.parts.catalogue.commit(before.revision, &decision.change)?;
+        self.carry_out(changing, &before, &after, &decision.change)?;
+        Ok((decision.outcome, value))
+    }
+
+    /// [`Array::change`] for what needs nothing but the catalogue to decide.
+    fn decide(&self, decide: impl FnOnce(&Catalogue) -> Result<Decision>) -> Result<Outcome> {
+        self.change(|turn| Ok((decide(&turn.cat)?, ()))).map(|(outcome, ())| outcome)
+    }
+
+    fn carry_out(
+        &self,
+        changing: MutexGuard<'_, ThinIds>,
+        before: &Catalogue,
+        after: &Catalogue,
+        change: &Change,
+    ) -> Result<()> {
+        let touched = change.touched_hosts(before);
+        let doomed: Vec<Thin> = change.dooms().collect();
+        let mut shown = Ok(());
+        if !touched.is_empty() || !doomed.is_empty() {
+            let mut presented = lock(&self.presented);
+            drop(changing);
+            shown = self.present(&mut presented, after, &touched);
+        }
+        self.reaper.push(doomed);
+        shown
+    }
+}
+
+/// Somebody's turn to change things: the catalogue as it stands, and what is needed to prepare a change of it.
+struct Turn<'a> {
+    cat: Arc<Catalogue>,
+    array: &'a Array,
+    thins: &'a mut ThinIds,
+}
+
+impl Turn<'_> {
+    /// Hands out device ids. The catalogue may be at a later revision afterwards.
+    fn take_thins(&mut self, count: usize) -> Result<Vec<Thin>> {
+        let thins = self.thins.take(&*self.array.parts.catalogue, count);
+        self.cat = self.array.catalogue();
+        thins
+    }
+}
+
+/// The sets that somebody is working on. Steps of one set's life come one after another, those of others meanwhile.
+#[derive(Debug, Default)]
+struct Busy {
+    sets: Mutex<BTreeSet<SetId>>,
+    freed: Condvar,
+}
+
+/// Releases its set when dropped.
+#[derive(Debug)]
+struct BusyWith<'a>(&'a Busy, SetId);
+
+impl Busy {
+    fn with(&self, set: SetId) -> BusyWith<'_> {
+        let mut sets = lock(&self.sets);
+        while !sets.insert(set) {
+            sets = self.freed.wait(sets).unwrap_or_else(PoisonError::into_inner);
+        }
+        BusyWith(self, set)
+    }
+
+    /// `None` if somebody is.
+    fn try_with(&self, set: SetId) -> Option<BusyWith<'_>> {
+        lock(&self.sets).insert(set).then_some(BusyWith(self, set))
+    }
+}
+
+impl Drop for BusyWith<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.sets).remove(&self.1);
+        self.0.freed.notify_all();
+    }
+}

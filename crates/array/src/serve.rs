@@ -1,0 +1,222 @@
+//! A running array: everything put together, started in the order in which it becomes safe, stopped in the reverse.
+//!
+//! ```text
+//!   folder -> pool (lock, log entered) -> catalogue -> driver (crash undone, masks applied)
+//!          -> TCP portals -> iscsi.sock -> array.sock           (its being there: ready)
+//!   stop: array.sock -> requests under way -> target (sessions ended) -> background -> pool closed, clean
+//! ```
+//!
+//! What always holds: nobody can reach a LUN before every mask is in force, and the pool is closed only when nothing
+//! can write to it any more.
+
+use crate::{
+    audit::Audit,
+    catalogue::{CatalogueStore, SqliteCatalogue},
+    clock::{Clock, SystemClock},
+    driver::{Array, Background, Parts},
+    folder::Folder,
+    limits,
+    portal::{Hosts, TargetFront},
+    secrets::Secrets,
+    server::{self, Addresses, Identity},
+};
+use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc};
+use tokio::{runtime::Runtime, sync::oneshot, task::JoinHandle};
+use umbra_base::{ArrayId, Error, ErrorCode, Result};
+use umbra_store::{LunStore, PoolParams, ThinPoolStore};
+use umbra_target::{PortalAuth, Target, TargetConfig};
+use uuid::Uuid;
+
+/// How an array is to be served.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Its folder; made if missing.
+    pub dir: PathBuf,
+    /// Bytes of the pool, at the first start.
+    pub size: Option<u64>,
+    /// Bytes of the pool's blocks, at the first start.
+    pub block_size: Option<u64>,
+    /// TCP portals; port 0 takes a free one.
+    pub listen: Vec<SocketAddr>,
+    /// Whether TCP portals ask for CHAP (X1).
+    pub auth: PortalAuth,
+}
+
+impl Options {
+    /// An array in `dir`, reachable from this machine alone.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Options { dir: dir.into(), size: None, block_size: None, listen: Vec::new(), auth: PortalAuth::Chap }
+    }
+}
+
+/// An array that is being served. Dropped without [`Server::stop`], it ends as if its process had died.
+pub struct Server {
+    folder: Folder,
+    addresses: Addresses,
+    array: Arc<Array>,
+    background: Background,
+    target: Arc<Target>,
+    store: Arc<ThinPoolStore>,
+    runtime: Runtime,
+    management: Management,
+}
+
+/// The management server's task, and what ends it.
+#[derive(Debug)]
+struct Management {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Result<()>>,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("folder", &self.folder)
+            .field("addresses", &self.addresses)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Serves an array until SIGTERM or SIGINT, then stops it cleanly.
+pub fn serve(options: Options) -> Result<()> {
+    best_effort("lock memory", umbra_sys::writeback::lock_memory());
+    best_effort("join the writeback path", umbra_sys::writeback::mark_io_flusher());
+    let server = Server::start(options)?;
+    server.wait_for_signal()?;
+    tracing::info!("stopping");
+    server.stop()
+}
+
+fn best_effort(what: &str, done: std::io::Result<()>) {
+    if let Err(error) = done {
+        tracing::warn!(%error, what, "not allowed here; going on without");
+    }
+}
+
+impl Server {
+    /// Starts an array. On return it answers.
+    pub fn start(options: Options) -> Result<Server> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("management")
+            .enable_all()
+            .build()
+            .map_err(|source| Error::io("start the management threads", source))?;
+        let folder = Folder::open(&options.dir)?;
+        let store = Arc::new(open_pool(&folder, &options)?);
+        folder.remove_stale_sockets()?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let (catalogue, opened) =
+            SqliteCatalogue::open(&folder.catalogue(), ArrayId(Uuid::new_v4()), clock.unix())?;
+        let catalogue: Arc<dyn CatalogueStore> = Arc::new(catalogue);
+        let secrets = Arc::new(Secrets::open(&folder.secrets())?);
+        let audit = Arc::new(Audit::open(&folder.audit(), clock.clone())?);
+        let (target, iqn) = make_target(&catalogue, &secrets);
+        let front = Arc::new(TargetFront(target.clone()));
+        let array = Array::start(Parts { catalogue, store: store.clone(), front, secrets, clock }, opened)?;
+        let background = Background::start(&array)?;
+        let addresses = open_portals(&target, &options, &folder, iqn)?;
+        let management = manage(&runtime, &folder, &array, audit, &addresses)?;
+        tracing::info!(dir = %folder.path().display(), iqn = addresses.iqn, portals = ?addresses.portals, "array serves");
+        Ok(Server { folder, addresses, array, background, target, store, runtime, management })
+    }
+
+    /// Where hosts reach its target.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Waits until everything that was deleted has left the pool, at most so long.
+    pub fn wait_reaped(&self, limit: std::time::Duration) -> bool {
+        self.array.wait_reaped(limit)
+    }
+
+    fn wait_for_signal(&self) -> Result<()> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let wait = async {
+            let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+            Ok::<_, std::io::Error>(())
+        };
+        self.runtime.block_on(wait).map_err(|source| Error::io("wait for signals", source))
+    }
+
+    /// Stops cleanly: afterwards the pool is valid for anyone (A4).
+    pub fn stop(self) -> Result<()> {
+        self.folder.remove_array_socket();
+        let Management { stop, mut task } = self.management;
+        // The receiver is gone only if the task has ended by itself.
+        let _ended_already = stop.send(());
+        let ended =
+            self.runtime.block_on(async { tokio::time::timeout(limits::STOP_LIMIT, &mut task).await });
+        match ended {
+            Ok(Ok(served)) => served?,
+            Ok(Err(source)) => {
+                return Err(Error::new(ErrorCode::Internal, "the management server failed").because(source));
+            }
+            Err(_) => {
+                tracing::warn!("management requests did not end in time");
+                task.abort();
+            }
+        }
+        self.target.shutdown();
+        self.background.stop();
+        self.store.close()
+    }
+}
+
+fn open_pool(folder: &Folder, options: &Options) -> Result<ThinPoolStore> {
+    if options.size.is_none() && !folder.has_pool() {
+        return Err(Error::new(
+            ErrorCode::InvalidArgument,
+            format!("there is no pool in {} and no size to make one of", folder.path().display()),
+        )
+        .hint("give --size at the first start, such as --size 100G"));
+    }
+    let mut params = PoolParams::new(options.size.unwrap_or(0));
+    params.block_bytes = options.block_size.unwrap_or(params.block_bytes);
+    ThinPoolStore::create_or_open(folder.path(), params)
+}
+
+fn make_target(catalogue: &Arc<dyn CatalogueStore>, secrets: &Arc<Secrets>) -> (Arc<Target>, String) {
+    let iqn = format!("iqn.2026-01.io.umbra:{}", catalogue.read().array);
+    let hosts = Hosts { catalogue: catalogue.clone(), secrets: secrets.clone() };
+    (Target::new(TargetConfig::new(&iqn), Arc::new(hosts)), iqn)
+}
+
+fn open_portals(target: &Arc<Target>, options: &Options, folder: &Folder, iqn: String) -> Result<Addresses> {
+    let mut portals = Vec::with_capacity(options.listen.len());
+    for addr in &options.listen {
+        portals.push(target.listen_tcp(*addr, options.auth)?.to_string());
+        if options.auth == PortalAuth::InsecureNone {
+            tracing::warn!(portal = portals.last(), "this portal asks for no CHAP");
+        }
+    }
+    target.listen_unix(&folder.iscsi_socket())?;
+    Ok(Addresses { iqn, portals, iscsi_socket: folder.iscsi_socket() })
+}
+
+fn manage(
+    runtime: &Runtime,
+    folder: &Folder,
+    array: &Arc<Array>,
+    audit: Arc<Audit>,
+    addresses: &Addresses,
+) -> Result<Management> {
+    let identity = Identity {
+        directory: folder.path().to_owned(),
+        addresses: addresses.clone(),
+        uid: rustix::process::geteuid().as_raw(),
+    };
+    let (stop, stopped) = oneshot::channel();
+    let _inside = runtime.enter();
+    let listener = folder.bind_array_socket()?;
+    let served = server::serve(listener, array.clone(), audit, identity, async {
+        // A sender that was dropped means the same as one that was used.
+        let _ = stopped.await;
+    });
+    Ok(Management { stop, task: runtime.spawn(served) })
+}

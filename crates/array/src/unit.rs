@@ -1,0 +1,72 @@
+//! A LUN's bytes, between the pool's word for them and the target's.
+
+use std::{fmt, sync::Arc};
+use umbra_base::{Error, ErrorCode};
+use umbra_store::Volume;
+use umbra_target::{LogicalUnit, MappedRun, MediumError};
+
+/// A thin device as a logical unit.
+pub struct Unit {
+    volume: Arc<dyn Volume>,
+    block_bytes: u32,
+}
+
+impl fmt::Debug for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unit").field("size_bytes", &self.volume.size_bytes()).finish_non_exhaustive()
+    }
+}
+
+impl Unit {
+    /// The unit of an open volume in a pool of blocks of `block_bytes`.
+    pub fn new(volume: Arc<dyn Volume>, block_bytes: u64) -> Self {
+        Unit { volume, block_bytes: u32::try_from(block_bytes).unwrap_or(u32::MAX) }
+    }
+}
+
+impl LogicalUnit for Unit {
+    fn size_bytes(&self) -> u64 {
+        self.volume.size_bytes()
+    }
+
+    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<(), MediumError> {
+        self.volume.read(offset, buf).map_err(medium)
+    }
+
+    fn write(&self, offset: u64, buf: &[u8]) -> Result<(), MediumError> {
+        self.volume.write(offset, buf).map_err(medium)
+    }
+
+    fn flush(&self) -> Result<(), MediumError> {
+        self.volume.flush().map_err(medium)
+    }
+
+    fn unmap(&self, offset: u64, len: u64) -> Result<(), MediumError> {
+        self.volume.discard(offset, len).map_err(medium)
+    }
+
+    fn write_zeroes(&self, offset: u64, len: u64) -> Result<(), MediumError> {
+        self.volume.write_zeroes(offset, len).map_err(medium)
+    }
+
+    fn mapped(&self, offset: u64, len: u64) -> Result<Vec<MappedRun>, MediumError> {
+        let runs = self.volume.mapped(offset, len).map_err(medium)?;
+        let run =
+            |run: umbra_store::MappedRun| MappedRun { offset: run.offset, len: run.len, mapped: run.mapped };
+        Ok(runs.into_iter().map(run).collect())
+    }
+
+    fn allocation_bytes(&self) -> u32 {
+        self.block_bytes
+    }
+}
+
+/// The pool's refusal as SCSI tells it.
+fn medium(error: Error) -> MediumError {
+    match error.code() {
+        ErrorCode::InsufficientStorage => MediumError::NoSpace,
+        ErrorCode::BadState => MediumError::ReadOnly,
+        ErrorCode::InvalidArgument => MediumError::OutOfRange,
+        _ => MediumError::Io(error.into()),
+    }
+}

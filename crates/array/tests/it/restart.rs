@@ -1,0 +1,1 @@
+//! What a restart brings back, clean or after a kill.
