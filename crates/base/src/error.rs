@@ -84,8 +84,12 @@ impl Error {
         let mut text = self.0.message.clone();
         let mut source = self.source();
         while let Some(cause) = source {
-            text.push_str(": ");
-            text.push_str(&cause.to_string());
+            let told = cause.to_string();
+            // Some errors of others print their own cause; it is told once.
+            if !text.ends_with(&told) {
+                text.push_str(": ");
+                text.push_str(&told);
+            }
             source = cause.source();
         }
         text

@@ -69,7 +69,7 @@ pub struct LunCreate {
     pub labels: Vec<(String, String)>,
 }
 
-/// List LUNs
+/// List the LUNs of the array
 ///
 /// Changes nothing.
 #[derive(Debug, Args)]
