@@ -52,3 +52,5 @@ pub const PREFACE_LIMIT: Duration = Duration::from_secs(5);
 pub const KEEPALIVE: Duration = Duration::from_secs(30);
 /// On a clean stop, requests under way get so long to end.
 pub const STOP_LIMIT: Duration = Duration::from_secs(15);
+/// After that, peers get so long to read their answers and leave.
+pub const STOP_GRACE: Duration = Duration::from_millis(300);

@@ -18,10 +18,10 @@ use crate::{
     limits,
     portal::{Hosts, TargetFront},
     secrets::Secrets,
-    server::{self, Addresses, Identity},
+    server::{self, Addresses, Identity, Requests},
 };
 use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc};
-use tokio::{runtime::Runtime, sync::oneshot, task::JoinHandle};
+use tokio::{runtime::Runtime, sync::oneshot, task::JoinHandle, time::timeout};
 use umbra_base::{ArrayId, Error, ErrorCode, Result};
 use umbra_store::{LunStore, PoolParams, ThinPoolStore};
 use umbra_target::{PortalAuth, Target, TargetConfig};
@@ -65,7 +65,31 @@ pub struct Server {
 #[derive(Debug)]
 struct Management {
     stop: oneshot::Sender<()>,
+    requests: Requests,
     task: JoinHandle<Result<()>>,
+}
+
+impl Management {
+    /// Takes in nobody new, waits for the requests under way and then a moment for their answers to be read. A peer
+    /// that keeps its connection open holds nothing up.
+    async fn end(self) -> Result<()> {
+        let Management { stop, requests, mut task } = self;
+        // The receiver is gone only if the task has ended by itself.
+        let _ended_already = stop.send(());
+        if timeout(limits::STOP_LIMIT, requests.drain()).await.is_err() {
+            tracing::warn!("management requests did not end in time");
+        }
+        match timeout(limits::STOP_GRACE, &mut task).await {
+            Ok(Ok(served)) => served,
+            Ok(Err(source)) => {
+                Err(Error::new(ErrorCode::Internal, "the management server failed").because(source))
+            }
+            Err(_) => {
+                task.abort();
+                Ok(())
+            }
+        }
+    }
 }
 
 impl fmt::Debug for Server {
@@ -147,24 +171,12 @@ impl Server {
     /// Stops cleanly: afterwards the pool is valid for anyone (A4).
     pub fn stop(self) -> Result<()> {
         self.folder.remove_array_socket();
-        let Management { stop, mut task } = self.management;
-        // The receiver is gone only if the task has ended by itself.
-        let _ended_already = stop.send(());
-        let ended =
-            self.runtime.block_on(async { tokio::time::timeout(limits::STOP_LIMIT, &mut task).await });
-        match ended {
-            Ok(Ok(served)) => served?,
-            Ok(Err(source)) => {
-                return Err(Error::new(ErrorCode::Internal, "the management server failed").because(source));
-            }
-            Err(_) => {
-                tracing::warn!("management requests did not end in time");
-                task.abort();
-            }
-        }
+        self.runtime.block_on(self.management.end())?;
         self.target.shutdown();
         self.background.stop();
-        self.store.close()
+        let closed = self.store.close();
+        self.runtime.shutdown_timeout(limits::STOP_GRACE);
+        closed
     }
 }
 
@@ -214,9 +226,10 @@ fn manage(
     let (stop, stopped) = oneshot::channel();
     let _inside = runtime.enter();
     let listener = folder.bind_array_socket()?;
-    let served = server::serve(listener, array.clone(), audit, identity, async {
+    let requests = Requests::new();
+    let served = server::serve(listener, array.clone(), audit, identity, requests.clone(), async {
         // A sender that was dropped means the same as one that was used.
         let _ = stopped.await;
     });
-    Ok(Management { stop, task: runtime.spawn(served) })
+    Ok(Management { stop, requests, task: runtime.spawn(served) })
 }

@@ -142,19 +142,22 @@ fn reap(array: &Array) {
 
 fn watch(array: &Array) {
     while !array.is_stopping() {
-        let now = array.clock().now();
-        let lapsed = lock(&array.leases).lapsed(now);
-        for set in lapsed {
-            match array.expire_set(set) {
-                Ok(()) => {}
-                Err(error) => tracing::error!(%set, error = ?error, "delete a set whose lease ran out"),
-            }
-        }
+        array.expire_lapsed();
         array.wait_for_lease();
     }
 }
 
 impl Array {
+    /// Gives up every pending set whose lease has run out by now.
+    pub(super) fn expire_lapsed(&self) {
+        let lapsed = lock(&self.leases).lapsed(self.clock().now());
+        for set in lapsed {
+            if let Err(error) = self.expire_set(set) {
+                tracing::error!(%set, error = ?error, "delete a set whose lease ran out");
+            }
+        }
+    }
+
     /// Deletes a doomed device from the pool, and then from the catalogue.
     pub(super) fn bury_thin(&self, thin: Thin) -> Result<()> {
         self.store().delete(thin_id(thin))?;

@@ -190,3 +190,6 @@ impl Drop for BusyWith<'_> {
         self.0.freed.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests;

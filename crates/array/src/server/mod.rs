@@ -17,20 +17,41 @@ use crate::{audit::Audit, driver::Array, limits};
 use peer::Peers;
 use service::Service;
 use std::{future::Future, sync::Arc};
-use tokio::net::UnixListener;
+use tokio::{net::UnixListener, sync::Semaphore};
 use tonic::transport::Server;
 use umbra_api::v1::array_server::ArrayServer;
 use umbra_base::{Error, Result};
 
-/// Answers requests on `listener` until `stop` is done; those under way are answered first, within a limit.
+/// The requests under way: each holds one permit.
+#[derive(Debug, Clone)]
+pub struct Requests(Arc<Semaphore>);
+
+impl Requests {
+    const ALL: u32 = limits::STREAMS * limits::CONNECTIONS as u32;
+
+    /// None.
+    pub fn new() -> Self {
+        Requests(Arc::new(Semaphore::new(Self::ALL as usize)))
+    }
+
+    /// Waits until none is under way; later ones wait for good.
+    pub async fn drain(&self) {
+        if let Ok(all) = self.0.acquire_many(Self::ALL).await {
+            all.forget();
+        }
+    }
+}
+
+/// Answers requests on `listener` until `stop` is done.
 pub async fn serve(
     listener: UnixListener,
     array: Arc<Array>,
     audit: Arc<Audit>,
     identity: Identity,
+    requests: Requests,
     stop: impl Future<Output = ()>,
 ) -> Result<()> {
-    let service = ArrayServer::new(Service::new(array, audit, identity))
+    let service = ArrayServer::new(Service::new(array, audit, identity, requests))
         .max_decoding_message_size(limits::REQUEST_BYTES);
     Server::builder()
         .max_concurrent_streams(limits::STREAMS)

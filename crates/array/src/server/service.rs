@@ -1,7 +1,7 @@
 //! The requests of `umbra.v1.Array`: each is one call of the driver, on a thread that may wait, and an answer in the
 //! wire's shapes. Who asked is checked first; what must be audited is audited when its end is known.
 
-use super::{page, peer::PeerInfo, record, record::Addresses, wish};
+use super::{Requests, page, peer::PeerInfo, record, record::Addresses, wish};
 use crate::{
     audit::{Audit, Principal},
     driver::Array,
@@ -32,6 +32,7 @@ pub struct Service {
     array: Arc<Array>,
     audit: Arc<Audit>,
     identity: Arc<Identity>,
+    requests: Requests,
 }
 
 /// An answer, or the error as a status.
@@ -39,8 +40,8 @@ type Reply<T> = Result<Response<T>, Status>;
 
 impl Service {
     /// Answers for `array`.
-    pub fn new(array: Arc<Array>, audit: Arc<Audit>, identity: Identity) -> Self {
-        Service { array, audit, identity: Arc::new(identity) }
+    pub fn new(array: Arc<Array>, audit: Arc<Audit>, identity: Identity, requests: Requests) -> Self {
+        Service { array, audit, identity: Arc::new(identity), requests }
     }
 
     /// Who asked; only root and our own user may (X1).
@@ -93,7 +94,13 @@ impl Service {
     ) -> Reply<A> {
         let principal = principal.map_err(|error| convert::status(&error))?;
         let service = self.clone();
-        let done = tokio::task::spawn_blocking(move || work(&service, principal, wish)).await;
+        let under_way = self.requests.0.clone().acquire_owned().await;
+        let done = tokio::task::spawn_blocking(move || {
+            let answer = work(&service, principal, wish);
+            drop(under_way);
+            answer
+        });
+        let done = done.await;
         let answer = done.unwrap_or_else(|source| {
             Err(Error::new(ErrorCode::Internal, "a request ended by a fault of the array").because(source))
         });
