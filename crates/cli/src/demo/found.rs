@@ -31,10 +31,11 @@ impl Process {
     }
 }
 
-/// Processes that carry the mark, and those that such ones started, without the demo itself.
+/// Processes that carry the mark, this run's attachments, and what such ones started, without the demo itself.
 pub fn processes(scene: &Scene) -> Vec<Process> {
     let all = parents();
-    let marked: Vec<u32> = all.keys().copied().filter(|pid| carries_mark(*pid, &scene.mark_line())).collect();
+    let ours = |pid: &u32| carries_mark(*pid, &scene.mark_line()) || is_attachment(*pid, &scene.folder);
+    let marked: Vec<u32> = all.keys().copied().filter(ours).collect();
     let below = |pid: &u32| ancestors(*pid, &all).any(|ancestor| marked.contains(&ancestor));
     let me = std::process::id();
     all.keys().copied().filter(|pid| *pid != me && below(pid)).map(process).collect()
@@ -66,6 +67,12 @@ fn ancestors(pid: u32, parents: &HashMap<u32, u32>) -> impl Iterator<Item = u32>
 fn carries_mark(pid: u32, mark: &str) -> bool {
     let bytes = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
     bytes.split(|byte| *byte == 0).any(|line| line == mark.as_bytes())
+}
+
+/// An attachment's environment is bare; its command line names its folder.
+fn is_attachment(pid: u32, folder: &Path) -> bool {
+    let process = process(pid);
+    process.is(&["attach-lun"]) && process.words.iter().any(|word| Path::new(word).starts_with(folder))
 }
 
 fn process(pid: u32) -> Process {

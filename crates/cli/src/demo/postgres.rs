@@ -157,10 +157,7 @@ impl Postgres {
     }
 
     pub fn writer(&self, _: &Scene) -> String {
-        format!(
-            "name = \"postgres\"\nkind = \"postgres\"\nsocket_dir = {:?}\nuser = \"{OWNER}\"\n",
-            self.socket.display().to_string()
-        )
+        format!("name = \"postgres\"\n\n[postgres]\nsocket = {:?}\nuser = \"{OWNER}\"\n", text(&self.socket))
     }
 
     pub async fn mark(&self, scene: &Scene, row: &str) -> Told<()> {

@@ -114,7 +114,7 @@ impl Sqlite {
         let words =
             [text(&self.program), "-cmd", ".timeout 10000", text(&self.database), "pragma wal_checkpoint"];
         let paths = [text(&self.database), text(&self.receipts)];
-        format!("name = \"sqlite\"\nkind = \"command\"\npaths = {paths:?}\n\n[run]\nprepare = {words:?}\n")
+        format!("name = \"sqlite\"\n\n[command]\npaths = {paths:?}\nprepare = {{ run = {words:?} }}\n")
     }
 
     pub async fn mark(&self, scene: &Scene, row: &str) -> Told<()> {

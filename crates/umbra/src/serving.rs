@@ -1,0 +1,61 @@
+//! The two servers: what the command line says becomes what their crates ask for.
+
+use crate::logging;
+use tokio::signal::unix::{SignalKind, signal};
+use umbra_array::PortalAuth;
+use umbra_base::{Error, ExitCode, Result};
+use umbra_cli::{
+    args::{ArrayServe, Global, Serve},
+    output::Output,
+    report::report_to,
+};
+
+/// Is the array until SIGTERM.
+pub fn array(global: &Global, serve: ArrayServe) -> ExitCode {
+    logging::start(global, std::io::stderr);
+    let auth = if serve.insecure_no_auth { PortalAuth::InsecureNone } else { PortalAuth::Chap };
+    let options = umbra_array::Options {
+        dir: serve.dir,
+        size: serve.size,
+        block_size: serve.block_size,
+        listen: serve.listen,
+        auth,
+    };
+    ended(global, umbra_array::serve(options))
+}
+
+/// Is the service until SIGTERM.
+pub fn service(global: &Global, serve: Serve) -> ExitCode {
+    logging::start(global, || umbra_service::LogWriter);
+    ended(global, serve_service(global, serve))
+}
+
+fn serve_service(global: &Global, serve: Serve) -> Result<()> {
+    let options = umbra_service::Options {
+        config: serve.config,
+        socket: global.socket.clone(),
+        array: global.array.as_deref().map(str::parse).transpose()?,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Error::io("start the threads of the service", source))?;
+    runtime.block_on(async {
+        let catch = |kind| signal(kind).map_err(|source| Error::io("catch signals", source));
+        let (mut terminate, mut interrupt) = (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
+        let stop = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        umbra_service::serve(options, stop).await
+    })
+}
+
+fn ended(global: &Global, served: Result<()>) -> ExitCode {
+    match served {
+        Ok(()) => ExitCode::Done,
+        Err(error) => report_to(Output::new(global), &error),
+    }
+}
