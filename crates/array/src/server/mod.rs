@@ -7,6 +7,7 @@
 mod page;
 mod peer;
 mod record;
+mod refusal;
 mod service;
 mod wish;
 

@@ -1,7 +1,7 @@
 //! The requests of `umbra.v1.Array`: each is one call of the driver, on a thread that may wait, and an answer in the
 //! wire's shapes. Who asked is checked first; what must be audited is audited when its end is known.
 
-use super::{Requests, page, peer::PeerInfo, record, record::Addresses, wish};
+use super::{Requests, page, peer::PeerInfo, record, record::Addresses, refusal, wish};
 use crate::{
     audit::{Audit, Principal},
     driver::Array,
@@ -11,7 +11,7 @@ use crate::{
 use serde_json::{Value, json};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tonic::{Request, Response, Status};
-use umbra_api::{convert, v1, v1::array_server};
+use umbra_api::{v1, v1::array_server};
 use umbra_base::{Error, ErrorCode, Result};
 use umbra_store::ThinId;
 
@@ -92,7 +92,7 @@ impl Service {
         wish: Q,
         work: impl FnOnce(&Service, Principal, Q) -> Result<A> + Send + 'static,
     ) -> Reply<A> {
-        let principal = principal.map_err(|error| convert::status(&error))?;
+        let principal = principal.map_err(|error| refusal::status(&error))?;
         let service = self.clone();
         let under_way = self.requests.0.clone().acquire_owned().await;
         let done = tokio::task::spawn_blocking(move || {
@@ -104,12 +104,7 @@ impl Service {
         let answer = done.unwrap_or_else(|source| {
             Err(Error::new(ErrorCode::Internal, "a request ended by a fault of the array").because(source))
         });
-        answer.map(Response::new).map_err(|error| {
-            if matches!(error.code(), ErrorCode::Internal | ErrorCode::Io | ErrorCode::Corrupt) {
-                tracing::error!(error = ?error, "a request failed");
-            }
-            convert::status(&error)
-        })
+        answer.map(Response::new).map_err(|error| refusal::status(&error))
     }
 
     fn lun(&self, lun: &Lun) -> v1::Lun {

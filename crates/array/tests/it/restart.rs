@@ -1,1 +1,115 @@
 //! What a restart brings back, clean or after a kill.
+
+use crate::bench::{
+    Bench, Client, HOST_A, HOST_B, Kill, MIB, code, eventually, iscsi_inq, key, options, thin_check,
+};
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+};
+use umbra_api::v1;
+use umbra_array::Server;
+use umbra_base::ErrorCode;
+
+const CHILD_DIR: &str = "UMBRA_TEST_ARRAY_DIR";
+
+/// Not a test: the array as a process of its own, when the variable says where.
+#[test]
+fn child_array() {
+    if let Some(dir) = std::env::var_os(CHILD_DIR) {
+        umbra_array::serve(options(Path::new(&dir))).unwrap();
+    }
+}
+
+fn spawn(dir: &Path) -> Kill {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "restart::child_array", "--nocapture"]).env(CHILD_DIR, dir);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    eventually("the array is ready", || {
+        std::os::unix::net::UnixStream::connect(dir.join("array.sock")).is_ok()
+    });
+    Kill(child)
+}
+
+fn signal(child: &Kill, signal: rustix::process::Signal) {
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child.0), signal).unwrap();
+}
+
+#[test]
+fn after_a_kill_everything_comes_back_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut array = spawn(dir.path());
+    let client = Client::connect(dir.path());
+    client.add_host("a", HOST_A);
+    client.add_host("b", HOST_B);
+    let lun = client.create_lun("data", 10 * MIB);
+    client.unmask("data", "a");
+    let secret = client.secret("a");
+    let breaking = client.create_set(&["data"], false);
+    client.import(&breaking.id, "a", false).unwrap();
+    client.begin_break_of(&breaking.id, true).unwrap();
+    let created = client.create_set(&["data"], true);
+    let pending = client.begin(&["data"], false, 600_000);
+    client.cut_set(v1::CutSetRequest { set_key: pending.clone(), hold_limit_ms: 0 }).unwrap();
+
+    array.0.kill().unwrap();
+    array.0.wait().unwrap();
+    array = spawn(dir.path());
+    let client = Client::connect(dir.path());
+    assert_eq!(client.secret("a"), secret);
+    let again = client.lun(&lun.id).unwrap();
+    assert_eq!((&again.serial, again.presentations[0].number), (&lun.serial, 1));
+    assert_eq!(
+        client.get_set(key(&breaking.id)).unwrap().state(),
+        v1::SetState::Breaking,
+        "the host decides"
+    );
+    assert_eq!(client.get_set(key(&created.id)).unwrap().state(), v1::SetState::Created);
+    assert_eq!(code(client.get_set(key(&pending))), ErrorCode::LeaseExpired);
+    assert_eq!(client.list_luns(v1::ListLunsRequest::default()).unwrap().luns.len(), 3);
+    let status = client.status();
+    let url = format!("iscsi://{}/{}/1", status.portals[0], status.iqn);
+    assert!(iscsi_inq(&url, HOST_A, Some(&secret), None).0, "masks are in force, secrets known");
+    client.commit_break_of(&breaking.id, true).unwrap();
+
+    signal(&array, rustix::process::Signal::TERM);
+    assert!(array.0.wait().unwrap().success(), "SIGTERM is a clean stop");
+    thin_check(dir.path());
+    assert!(!dir.path().join("array.sock").exists() && !dir.path().join("iscsi.sock").exists());
+}
+
+#[test]
+fn a_second_array_on_the_folder_is_refused_and_disturbs_nothing() {
+    let bench = Bench::with_lun("data", MIB);
+    let refused = Server::start(options(bench.dir.path())).unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::VolumeInUse);
+    bench.client.lun("data").unwrap();
+    Client::connect(bench.dir.path()).lun("data").unwrap();
+}
+
+#[test]
+fn a_first_start_needs_a_size_and_a_later_one_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let none = umbra_array::Options { size: None, ..options(dir.path()) };
+    assert_eq!(Server::start(none.clone()).unwrap_err().code(), ErrorCode::InvalidArgument);
+    Server::start(options(dir.path())).unwrap().stop().unwrap();
+    Server::start(none).unwrap().stop().unwrap();
+}
+
+#[test]
+fn a_clean_restart_changes_nothing_that_a_user_sees() {
+    let mut bench = Bench::with_lun("data", 10 * MIB);
+    bench.client.unmask("data", "b");
+    let set = bench.client.create_set(&["data"], false);
+    let (before, lun) = (bench.client.status(), bench.client.lun("data").unwrap());
+    bench.restart();
+    let after = bench.client.status();
+    assert_eq!(
+        (&after.array_id, &after.iqn, after.revision),
+        (&before.array_id, &before.iqn, before.revision)
+    );
+    let again = bench.client.lun("data").unwrap();
+    assert_eq!((again.naa, again.serial, again.revision), (lun.naa, lun.serial, lun.revision));
+    assert_eq!(bench.client.get_set(key(&set.id)).unwrap(), set);
+    bench.stop_and_check();
+}
