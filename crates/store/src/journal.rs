@@ -13,6 +13,8 @@ use std::{io, sync::Arc};
 use umbra_thin::log::{Change, HEADER_BYTES, Header, RECORD_BYTES, Record, records};
 
 const SEGMENTS: u64 = 3;
+/// Bytes of the log that are read at a time.
+const PART_BYTES: u64 = 4096 * RECORD_BYTES as u64;
 
 /// The open segment.
 pub(crate) struct Journal {
@@ -50,12 +52,11 @@ pub(crate) fn read(backing: &Backing, pool: [u8; 16], trans_id: u64) -> io::Resu
         });
         let Some((header, segment)) = found else { break };
         left.last_segment = segment;
-        let bytes = read_segment(backing, segment)?;
-        let mut segment = records(base, &bytes).peekable();
+        let records = read_segment(backing, segment, base)?;
         if header.boot == backing.boot {
-            left.records.extend(segment);
-        } else if segment.peek().is_some() {
-            left.dropped = true;
+            left.records.extend(records);
+        } else {
+            left.dropped |= !records.is_empty();
         }
     }
     Ok(left)
@@ -71,13 +72,21 @@ fn read_header(backing: &Backing, segment: u64) -> io::Result<Option<Header>> {
     Ok(Header::decode(&bytes))
 }
 
-/// The part of a segment that can hold records: up to the end of the file.
-fn read_segment(backing: &Backing, segment: u64) -> io::Result<Vec<u8>> {
-    let start = segment * LOG_SEGMENT_BYTES + HEADER_BYTES as u64;
+/// The records of a segment, read in parts until they end.
+fn read_segment(backing: &Backing, segment: u64, base: u64) -> io::Result<Vec<Record>> {
     let end = backing.log.size()?.min((segment + 1) * LOG_SEGMENT_BYTES);
-    let mut bytes = vec![0; end.saturating_sub(start) as usize];
-    backing.log.read_at(&mut bytes, start)?;
-    Ok(bytes)
+    let mut at = segment * LOG_SEGMENT_BYTES + HEADER_BYTES as u64;
+    let mut found = Vec::new();
+    loop {
+        let before = found.len();
+        let mut bytes = vec![0; end.saturating_sub(at).min(PART_BYTES) as usize];
+        backing.log.read_at(&mut bytes, at)?;
+        found.extend(records(base, before as u64, &bytes));
+        if ((found.len() - before) * RECORD_BYTES) as u64 != PART_BYTES {
+            return Ok(found);
+        }
+        at += PART_BYTES;
+    }
 }
 
 impl Journal {

@@ -138,9 +138,10 @@ fn checksum(record: &[u8], base: u64) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&base.to_le_bytes()), &record[4..RECORD_BYTES])
 }
 
-/// The records of a segment, in order, up to the first that is not one: the end, torn, or left from an earlier use.
-pub fn records(base: u64, bytes: &[u8]) -> impl Iterator<Item = Record> + '_ {
-    let chunks = bytes.chunks_exact(RECORD_BYTES).zip(0..);
+/// The records of a part of a segment that starts with record `first`, in order, up to the first that is not one: the
+/// end, torn, or left from an earlier use.
+pub fn records(base: u64, first: u64, bytes: &[u8]) -> impl Iterator<Item = Record> + '_ {
+    let chunks = bytes.chunks_exact(RECORD_BYTES).zip(first..);
     chunks.map_while(move |(bytes, sequence)| Record::decode(bytes, base, sequence))
 }
 
@@ -177,7 +178,7 @@ mod tests {
         let unmap = Change::Unmap { device: ThinId(1), vblock: 9, len: 1 << 40 };
         bytes.extend(Record { sequence: 3, change: unmap }.encode(5));
         bytes.extend([0; 100]);
-        let read: Vec<_> = records(5, &bytes).collect();
+        let read: Vec<_> = records(5, 0, &bytes).collect();
         assert_eq!(read.len(), 4);
         assert_eq!(read[3].change, unmap);
         assert_eq!(read[1].change, Change::Map { device: ThinId(3), vblock: 10, block: 7, len: 2 });
@@ -187,13 +188,13 @@ mod tests {
     fn a_torn_record_ends_the_segment() {
         let whole = segment(5, 3);
         for cut in 0..RECORD_BYTES {
-            assert_eq!(records(5, &whole[..2 * RECORD_BYTES + cut]).count(), 2);
+            assert_eq!(records(5, 0, &whole[..2 * RECORD_BYTES + cut]).count(), 2);
         }
         for at in 0..RECORD_BYTES {
             let mut bytes = whole.clone();
             bytes[RECORD_BYTES + at] ^= 1;
             // Bytes 20..24 are padding, but the checksum covers them as well.
-            assert_eq!(records(5, &bytes).count(), 1, "byte {at}");
+            assert_eq!(records(5, 0, &bytes).count(), 1, "byte {at}");
         }
     }
 
@@ -201,8 +202,8 @@ mod tests {
     fn the_stale_rest_of_an_earlier_use_is_no_record() {
         let mut bytes = segment(5, 4);
         bytes[..2 * RECORD_BYTES].copy_from_slice(&segment(7, 2));
-        assert_eq!(records(7, &bytes).count(), 2);
-        assert_eq!(records(5, &bytes).count(), 0);
+        assert_eq!(records(7, 0, &bytes).count(), 2);
+        assert_eq!(records(5, 0, &bytes).count(), 0);
     }
 
     #[test]

@@ -1,4 +1,14 @@
 //! The embedded store on real files and on a disk that forgets.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "tests fail by panicking and say what they skip"
+)]
+
 mod basics;
+mod instant;
 mod judge;
+mod model;
+mod sim;
+mod sweep;

@@ -7,6 +7,9 @@ use crate::{
     values::Tree,
 };
 
+/// What is shown each entry of a walk; an error of it ends the walk.
+pub(crate) type See<'a> = &'a mut dyn FnMut(u64, &[u8]) -> Result<(), ThinError>;
+
 /// A path that is deeper than any tree of the format.
 pub(super) fn too_deep(block: u64) -> ThinError {
     ThinError::Node { block, what: format!("deeper than {DEPTH_MAX} levels") }
@@ -41,7 +44,7 @@ impl<R: MetaRead> Meta<R> {
         root: u64,
         tree: Tree,
         (from, to): (u64, u64),
-        see: &mut dyn FnMut(u64, &[u8]) -> Result<(), ThinError>,
+        see: See<'_>,
     ) -> Result<(), ThinError> {
         self.walk_below(root, tree, (from, to), see, DEPTH_MAX)
     }
@@ -51,7 +54,7 @@ impl<R: MetaRead> Meta<R> {
         block: u64,
         tree: Tree,
         (from, to): (u64, u64),
-        see: &mut dyn FnMut(u64, &[u8]) -> Result<(), ThinError>,
+        see: See<'_>,
         depth: u32,
     ) -> Result<(), ThinError> {
         let depth = depth.checked_sub(1).ok_or_else(|| too_deep(block))?;

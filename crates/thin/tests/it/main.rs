@@ -1,5 +1,11 @@
 //! The engine on a disk in memory: golden pools, the format's smallest pool byte for byte, generated histories.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "tests fail by panicking and say what they skip"
+)]
+
 mod disk;
 mod format;
 mod golden;
