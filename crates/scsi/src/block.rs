@@ -66,7 +66,7 @@ fn compare(cdb: &Cdb<'_>) -> Result<Compare, Sense> {
         0 => Ok(Compare::Medium),
         1 => Ok(Compare::Data),
         3 => Ok(Compare::OneBlock),
-        _ => Err(Sense::INVALID_FIELD_IN_CDB),
+        _ => Err(Sense::INVALID_FIELD_IN_CDB.in_byte(1)),
     }
 }
 
@@ -78,7 +78,7 @@ fn verify(cdb: &Cdb<'_>, unit: &Unit<'_>, fields: (u64, u64)) -> Result<Plan, Se
 fn write_verify(cdb: &Cdb<'_>, unit: &Unit<'_>, fields: (u64, u64)) -> Result<Plan, Sense> {
     cdb.refuse(1, PROTECT)?;
     match compare(cdb)? {
-        Compare::OneBlock => Err(Sense::INVALID_FIELD_IN_CDB),
+        Compare::OneBlock => Err(Sense::INVALID_FIELD_IN_CDB.in_byte(1)),
         compare => Ok(Plan::WriteVerify { compare, extent: transfer(fields, unit)? }),
     }
 }

@@ -33,7 +33,7 @@ impl Cdb<'_> {
 
     /// Refuses a CDB with any of these bits: a feature that we do not offer.
     pub fn refuse(&self, at: usize, mask: u8) -> Result<(), Sense> {
-        if self.has(at, mask) { Err(Sense::INVALID_FIELD_IN_CDB) } else { Ok(()) }
+        if self.has(at, mask) { Err(Sense::INVALID_FIELD_IN_CDB.in_byte(at)) } else { Ok(()) }
     }
 }
 

@@ -15,9 +15,9 @@ pub(crate) fn inquiry(cdb: &Cdb<'_>, unit: &Unit<'_>) -> Result<Plan, Sense> {
     const EVPD: u8 = 0x01;
     let allocation = usize::from(cdb.u16(3));
     let bytes = match (cdb.has(1, EVPD), cdb.u8(2)) {
-        (true, page) => vpd::page(page, unit).ok_or(Sense::INVALID_FIELD_IN_CDB)?,
+        (true, page) => vpd::page(page, unit).ok_or(Sense::INVALID_FIELD_IN_CDB.in_byte(2))?,
         (false, 0) => standard(unit),
-        (false, _) => return Err(Sense::INVALID_FIELD_IN_CDB),
+        (false, _) => return Err(Sense::INVALID_FIELD_IN_CDB.in_byte(2)),
     };
     Ok(Plan::Reply(truncated(bytes, allocation)))
 }

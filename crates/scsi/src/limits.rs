@@ -10,12 +10,12 @@ pub const TRANSFER_BLOCKS: u32 = 16_384;
 pub const OPTIMAL_TRANSFER_BLOCKS: u32 = 2_048;
 /// Blocks of one COMPARE AND WRITE.
 pub const COMPARE_BLOCKS: u8 = 255;
-/// Blocks that one UNMAP names in all: 4 GiB.
-pub const UNMAP_BLOCKS: u64 = 8 << 20;
+/// Blocks that one UNMAP names in all: 512 MiB.
+pub const UNMAP_BLOCKS: u64 = 1 << 20;
 /// Descriptors of one UNMAP.
 pub const UNMAP_DESCRIPTORS: usize = 256;
-/// Blocks of one WRITE SAME: 4 GiB.
-pub const WRITE_SAME_BLOCKS: u64 = 8 << 20;
+/// Blocks of one WRITE SAME: all that the ten-byte form can say, 32 MiB.
+pub const WRITE_SAME_BLOCKS: u64 = 65_535;
 /// Blocks that one GET LBA STATUS looks at: 4 GiB.
 pub const STATUS_BLOCKS: u64 = 8 << 20;
 /// Descriptors that one GET LBA STATUS returns.

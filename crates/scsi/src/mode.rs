@@ -118,7 +118,7 @@ fn pages(code: u8, subpage: u8, unit: &Unit<'_>, values: Values) -> Result<Vec<u
         (CACHING, 0) => Ok(caching(unit, values)),
         (CONTROL, 0) => Ok(control(unit, values)),
         (ALL_PAGES, 0 | 0xff) => Ok([caching(unit, values), control(unit, values)].concat()),
-        _ => Err(Sense::INVALID_FIELD_IN_CDB),
+        _ => Err(Sense::INVALID_FIELD_IN_CDB.in_byte(2)),
     }
 }
 
@@ -166,7 +166,7 @@ fn plan_select(cdb: &Cdb<'_>, list: usize, header: Header) -> Result<Plan, Sense
     const SP: u8 = 0x01;
     cdb.refuse(1, SP)?;
     if !cdb.has(1, PF) || list > MODE_LIST_BYTES {
-        return Err(Sense::INVALID_FIELD_IN_CDB);
+        return Err(Sense::INVALID_FIELD_IN_CDB.in_byte(1));
     }
     Ok(Plan::ModeSelect { list, header })
 }

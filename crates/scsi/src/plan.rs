@@ -1,7 +1,7 @@
 //! What a decoded command asks the driver to do.
 
 use crate::limits::BLOCK;
-use crate::sense::SenseFormat;
+use crate::sense::{Sense, SenseFormat};
 
 /// Consecutive logical blocks, inside the unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,6 +128,27 @@ pub mod report_select {
 }
 
 impl Plan {
+    /// The plan for what was really sent. Writes carry out the whole blocks that came (the transport reports the rest as a
+    /// residual); for the others each byte counts (SBC-3 sections 5.2 and 5.38: an INVALID FIELD IN CDB).
+    pub fn with_data(self, sent: u64) -> Result<Plan, Sense> {
+        let takes = self.data_out();
+        let whole = |extent: Extent| match sent % BLOCK {
+            0 => Ok(Extent { blocks: sent / BLOCK, ..extent }),
+            _ => Err(Sense::INVALID_FIELD_IN_INFORMATION_UNIT),
+        };
+        match self {
+            Plan::CompareAndWrite { .. } | Plan::WriteSame { .. } if sent != takes => {
+                Err(Sense::INVALID_FIELD_IN_CDB)
+            }
+            plan if sent >= takes => Ok(plan),
+            Plan::Write { extent, durability } => Ok(Plan::Write { extent: whole(extent)?, durability }),
+            Plan::WriteVerify { extent, compare } => {
+                Ok(Plan::WriteVerify { extent: whole(extent)?, compare })
+            }
+            _ => Err(Sense::INVALID_FIELD_IN_INFORMATION_UNIT),
+        }
+    }
+
     /// Bytes that the command takes from the initiator.
     pub fn data_out(&self) -> u64 {
         match self {

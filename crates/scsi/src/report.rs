@@ -41,10 +41,10 @@ pub(crate) fn plan_report_luns(cdb: &Cdb<'_>) -> Result<Plan, Sense> {
     let select = match cdb.u8(2) {
         0 | 2 => Select::All,
         1 => Select::WellKnown,
-        _ => return Err(Sense::INVALID_FIELD_IN_CDB),
+        _ => return Err(Sense::INVALID_FIELD_IN_CDB.in_byte(2)),
     };
     match cdb.u32(6) as usize {
-        0..16 => Err(Sense::INVALID_FIELD_IN_CDB),
+        0..16 => Err(Sense::INVALID_FIELD_IN_CDB.in_byte(6)),
         allocation => Ok(Plan::ReportLuns { select, allocation }),
     }
 }
@@ -71,7 +71,7 @@ pub(crate) fn task_functions(cdb: &Cdb<'_>, _unit: &Unit<'_>) -> Result<Plan, Se
         bytes.resize(16, 0);
     }
     match cdb.u32(6) as usize {
-        0..4 => Err(Sense::INVALID_FIELD_IN_CDB),
+        0..4 => Err(Sense::INVALID_FIELD_IN_CDB.in_byte(6)),
         allocation => Ok(Plan::Reply(truncated(bytes, allocation))),
     }
 }
@@ -87,12 +87,12 @@ pub(crate) fn operation_codes(cdb: &Cdb<'_>, _unit: &Unit<'_>) -> Result<Plan, S
     let plain = || of_opcode().find(|row| row.service_action.is_none());
     let bytes = match cdb.u8(2) & 0x07 {
         0 => all_commands(timeouts),
-        1 if has_actions => return Err(Sense::INVALID_FIELD_IN_CDB),
+        1 if has_actions => return Err(Sense::INVALID_FIELD_IN_CDB.in_byte(2)),
         1 => one_command(plain(), timeouts),
-        2 if !has_actions => return Err(Sense::INVALID_FIELD_IN_CDB),
+        2 if !has_actions => return Err(Sense::INVALID_FIELD_IN_CDB.in_byte(2)),
         2 => one_command(with_action(), timeouts),
         3 => one_command(if has_actions { with_action() } else { plain() }, timeouts),
-        _ => return Err(Sense::INVALID_FIELD_IN_CDB),
+        _ => return Err(Sense::INVALID_FIELD_IN_CDB.in_byte(2)),
     };
     Ok(Plan::Reply(truncated(bytes, cdb.u32(6) as usize)))
 }

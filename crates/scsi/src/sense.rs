@@ -27,6 +27,8 @@ pub struct Sense {
     pub qualifier: u8,
     /// INFORMATION field: an LBA or an offset, as the code defines it.
     pub information: Option<u64>,
+    /// Field pointer of an illegal request: the byte of the CDB that is at fault.
+    pub cdb_byte: Option<u16>,
 }
 
 const NO_SENSE: u8 = 0x0;
@@ -40,7 +42,7 @@ const MISCOMPARE: u8 = 0xe;
 macro_rules! senses {
     ($($name:ident = $key:ident $code:literal $qualifier:literal;)*) => {
         impl Sense {
-            $(pub const $name: Sense = Sense { key: $key, code: $code, qualifier: $qualifier, information: None };)*
+            $(pub const $name: Sense = Sense { key: $key, code: $code, qualifier: $qualifier, information: None, cdb_byte: None };)*
         }
     };
 }
@@ -79,6 +81,18 @@ impl Sense {
         Sense { information: Some(information), ..self }
     }
 
+    /// The same, pointing at a byte of the CDB.
+    #[must_use]
+    pub fn in_byte(self, at: usize) -> Sense {
+        Sense { cdb_byte: u16::try_from(at).ok(), ..self }
+    }
+
+    /// SENSE KEY SPECIFIC of an illegal request: SKSV, the fault is in the CDB, which byte (table 52).
+    fn field_pointer(&self) -> Option<[u8; 3]> {
+        let [high, low] = self.cdb_byte?.to_be_bytes();
+        Some([0xc0, high, low])
+    }
+
     /// The bytes.
     pub fn encode(&self, format: SenseFormat) -> Vec<u8> {
         match format {
@@ -99,6 +113,9 @@ impl Sense {
             bytes[0] |= 0x80;
             bytes[3..7].copy_from_slice(&information.to_be_bytes());
         }
+        if let Some(pointer) = self.field_pointer() {
+            bytes[15..18].copy_from_slice(&pointer);
+        }
         bytes
     }
 
@@ -108,8 +125,11 @@ impl Sense {
         if let Some(information) = self.information {
             bytes.extend_from_slice(&[0x00, 0x0a, 0x80, 0x00]);
             bytes.extend_from_slice(&information.to_be_bytes());
-            bytes[7] = 12;
         }
+        if let Some([flags, high, low]) = self.field_pointer() {
+            bytes.extend_from_slice(&[0x02, 0x06, 0, 0, flags, high, low, 0]);
+        }
+        bytes[7] = (bytes.len() - 8) as u8;
         bytes
     }
 }
@@ -126,6 +146,13 @@ mod tests {
         let descriptor = sense.encode(SenseFormat::Descriptor);
         assert_eq!(descriptor[..8], [0x72, 0x0e, 0x1d, 0, 0, 0, 0, 12]);
         assert_eq!(descriptor[8..], [0, 0x0a, 0x80, 0, 0, 0, 0, 0, 0, 0, 0x12, 0x34]);
+    }
+
+    #[test]
+    fn an_illegal_field_is_pointed_at() {
+        let sense = Sense::INVALID_FIELD_IN_CDB.in_byte(2);
+        assert_eq!(sense.encode(SenseFormat::Fixed)[15..], [0xc0, 0, 2]);
+        assert_eq!(sense.encode(SenseFormat::Descriptor)[7..], [8, 0x02, 0x06, 0, 0, 0xc0, 0, 2, 0]);
     }
 
     #[test]

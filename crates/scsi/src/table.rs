@@ -125,7 +125,7 @@ pub(crate) fn find(cdb: &Cdb<'_>) -> Result<&'static Row, Sense> {
     let action = cdb.u8(1) & 0x1f;
     known
         .find(|row| row.service_action.is_none_or(|known| known == action))
-        .ok_or(Sense::INVALID_FIELD_IN_CDB)
+        .ok_or(Sense::INVALID_FIELD_IN_CDB.in_byte(1))
 }
 
 /// Decodes a command for a unit.

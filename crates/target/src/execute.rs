@@ -52,62 +52,67 @@ impl Outcome {
             let data_in = &scratch.bytes[..scratch.used];
             Completion { status: status::GOOD, sense: &[], data_in, takes: self.takes }
         } else {
-            Completion { status: status::CHECK_CONDITION, sense: &self.sense, data_in: &[], takes: None }
+            Completion {
+                status: status::CHECK_CONDITION,
+                sense: &self.sense,
+                data_in: &[],
+                takes: self.takes,
+            }
         }
     }
 }
 
 /// Carries out one command. A unit that panics fails the command, not the session.
 pub(crate) fn run(target: &Target, session: &Arc<Session>, work: &Work, scratch: &mut Scratch) -> Outcome {
-    let mut format = SenseFormat::Fixed;
-    let result = catch_unwind(AssertUnwindSafe(|| attempt(target, session, work, scratch, &mut format)));
-    match result {
-        Ok(Ok(takes)) => Outcome { sense: Vec::new(), takes: Some(takes) },
-        Ok(Err(sense)) => Outcome { sense: sense.encode(format), takes: None },
-        Err(_) => {
-            tracing::error!(session = session.id, opcode = work.command.cdb[0], "a logical unit panicked");
-            Outcome { sense: Sense::INTERNAL_TARGET_FAILURE.encode(format), takes: None }
+    let mut attempt = Attempt { target, session, work, format: SenseFormat::Fixed, takes: None };
+    let result = catch_unwind(AssertUnwindSafe(|| attempt.run(scratch))).unwrap_or_else(|_| {
+        tracing::error!(session = session.id, opcode = work.command.cdb[0], "a logical unit panicked");
+        Err(Sense::INTERNAL_TARGET_FAILURE)
+    });
+    let sense = result.map_or_else(|sense| sense.encode(attempt.format), |()| Vec::new());
+    Outcome { sense, takes: attempt.takes }
+}
+
+/// A command on its way to its unit.
+struct Attempt<'a> {
+    target: &'a Target,
+    session: &'a Arc<Session>,
+    work: &'a Work,
+    /// The unit's, once it is known.
+    format: SenseFormat,
+    /// Bytes that the command takes from the initiator, once decoded.
+    takes: Option<u64>,
+}
+
+impl Attempt<'_> {
+    fn run(&mut self, scratch: &mut Scratch) -> Result<(), Sense> {
+        let Attempt { target, session, work, .. } = *self;
+        loop {
+            let slot = work.command.lun.number().and_then(|number| work.host.slot(number));
+            let Some(slot) = slot else { return missing(session, work, scratch) };
+            self.format = slot.mode().sense_format;
+            if let Some(attention) = work.attention {
+                return Err(attention);
+            }
+            // A closed gate: the view changed since the slot was looked up.
+            let Some(_pass) = slot.enter() else { continue };
+            let unit = slot.view(&target.config.vendor, &target.config.revision, work.cache);
+            let plan = plan(&work.command.cdb, &unit)?;
+            self.takes = Some(plan.data_out());
+            let plan = plan.with_data(work.command.data.len() as u64)?;
+            return Run { target, session, work, slot: &slot, unit: &unit, scratch }.carry_out(plan);
         }
     }
 }
 
-/// The bytes that the command took from the initiator, or why it failed.
-fn attempt(
-    target: &Target,
-    session: &Arc<Session>,
-    work: &Work,
-    scratch: &mut Scratch,
-    format: &mut SenseFormat,
-) -> Result<u64, Sense> {
-    loop {
-        let slot = work.command.lun.number().and_then(|number| work.host.slot(number));
-        let Some(slot) = slot else { return missing(session, work, scratch) };
-        *format = slot.mode().sense_format;
-        if let Some(attention) = work.attention {
-            return Err(attention);
-        }
-        // A closed gate: the view changed since the slot was looked up.
-        let Some(_pass) = slot.enter() else { continue };
-        let unit = slot.view(&target.config.vendor, &target.config.revision, work.cache);
-        let plan = plan(&work.command.cdb, &unit)?;
-        let takes = plan.data_out();
-        if (work.command.data.len() as u64) < takes {
-            return Err(Sense::INVALID_FIELD_IN_INFORMATION_UNIT);
-        }
-        let mut run = Run { target, session, work, slot: &slot, unit: &unit, scratch };
-        run.carry_out(plan)?;
-        return Ok(takes);
-    }
-}
-
-fn missing(session: &Session, work: &Work, scratch: &mut Scratch) -> Result<u64, Sense> {
+fn missing(session: &Session, work: &Work, scratch: &mut Scratch) -> Result<(), Sense> {
     let absence = if work.command.lun.number() == Some(0) { Absence::LunZero } else { Absence::Other };
     match plan_missing(&work.command.cdb, absence)? {
         Plan::ReportLuns { select, allocation } => reply(scratch, &report_luns(session, select, allocation)),
         Plan::Reply(bytes) => reply(scratch, &bytes),
         _ => return Err(Sense::LOGICAL_UNIT_NOT_SUPPORTED),
     }
-    Ok(0)
+    Ok(())
 }
 
 fn reply(scratch: &mut Scratch, bytes: &[u8]) {
@@ -171,7 +176,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// The first bytes that the initiator sent; [`attempt`] saw that they are there.
+    /// The first bytes that the initiator sent; [`Plan::with_data`] saw that they are there.
     fn data(&self, len: u64) -> &'a [u8] {
         &self.work.command.data[..len as usize]
     }

@@ -13,6 +13,8 @@ mod frame;
 mod lun;
 pub mod request;
 pub mod response;
+#[cfg(test)]
+mod tests;
 pub mod text;
 
 pub use bhs::{Bhs, RESERVED_TAG, opcode};

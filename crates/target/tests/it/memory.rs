@@ -1,5 +1,7 @@
 //! A logical unit in memory, for tests: thin, in blocks of 4096 bytes; with switches that slow it down or break it.
 
+#![allow(clippy::unwrap_used, reason = "tests: a poisoned lock is a failed test")]
+
 use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, RwLock};
 use umbra_target::{LogicalUnit, MappedRun, MediumError};
