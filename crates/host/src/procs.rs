@@ -12,6 +12,8 @@ pub struct Holder {
     pub command: String,
     /// The file, as the kernel names it.
     pub file: PathBuf,
+    /// The link in /proc by which the file can be reached, whatever its name is by now.
+    pub link: PathBuf,
 }
 
 /// Processes other than this one that have a file open which `wanted` accepts. What ends while we look is passed over.
@@ -28,8 +30,14 @@ pub fn open_files_of(pid: u32, wanted: &impl Fn(&Metadata) -> bool) -> Vec<Holde
     let fds = fs::read_dir(folder.join("fd")).into_iter().flatten().flatten().map(|entry| entry.path());
     let links = fds.chain(std::iter::once(folder.join("cwd")));
     let held = links.filter(|link| fs::metadata(link).is_ok_and(|meta| wanted(&meta)));
-    held.map(|link| Holder { pid, command: command(&folder), file: fs::read_link(link).unwrap_or_default() })
-        .collect()
+    let command = command(&folder);
+    held.map(|link| Holder {
+        pid,
+        command: command.clone(),
+        file: fs::read_link(&link).unwrap_or_default(),
+        link,
+    })
+    .collect()
 }
 
 fn command(folder: &Path) -> String {

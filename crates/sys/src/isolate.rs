@@ -52,3 +52,12 @@ pub fn loopback_up() -> io::Result<()> {
     }
     Ok(())
 }
+
+/// Puts the calling process into mount, network, IPC and UTS namespaces of its own, and its children into a PID
+/// namespace of their own. The process must have a single thread.
+pub fn new_namespaces() -> io::Result<()> {
+    let flags =
+        libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWPID;
+    // SAFETY: unshare with namespace flags only takes a number; descriptors and memory stay shared as they were.
+    if unsafe { libc::unshare(flags) } < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

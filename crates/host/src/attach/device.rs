@@ -170,7 +170,7 @@ fn numbers_of(path: &Path) -> Vec<u64> {
     let own = fs::metadata(path).map(|meta| meta.rdev()).ok();
     let folder = Path::new("/sys/block").join(name);
     let parts = fs::read_dir(folder).into_iter().flatten().flatten();
-    let parts = parts.filter_map(|entry| crate::volumes::read_dev(&entry.path().join("dev")));
+    let parts = parts.filter_map(|entry| crate::dev::Dev::read(&entry.path().join("dev")));
     own.into_iter().chain(parts.map(|dev| dev.to_raw())).collect()
 }
 

@@ -37,6 +37,7 @@ pub struct Change {
 pub struct Lu {
     pub disk: Vec<u8>,
     pub durable: Vec<u8>,
+    dirty: Vec<std::ops::Range<usize>>,
     pub changes: Vec<Change>,
     pub flushes: u64,
     /// Counts down with each write; at zero the connection is cut after the write, before its answer.
@@ -62,6 +63,7 @@ impl MiniTarget {
         let lu = Lu {
             disk: vec![0; size],
             durable: vec![0; size],
+            dirty: Vec::new(),
             changes: Vec::new(),
             flushes: 0,
             cut_after_writes: None,
@@ -119,6 +121,7 @@ impl MiniTarget {
         self.stop();
         let mut lu = self.lu.lock().unwrap();
         lu.disk = lu.durable.clone();
+        lu.dirty.clear();
     }
 
     pub fn stop(&mut self) {
@@ -408,8 +411,10 @@ impl Connection {
                 self.answer(&command, &data)
             }
             0x91 => {
-                let Lu { disk, durable, flushes, .. } = &mut *lu;
-                durable.copy_from_slice(disk);
+                let Lu { disk, durable, dirty, flushes, .. } = &mut *lu;
+                for range in dirty.drain(..) {
+                    durable[range.clone()].copy_from_slice(&disk[range]);
+                }
                 *flushes += 1;
                 self.respond(&command, 0, &[])
             }
@@ -417,6 +422,7 @@ impl Connection {
                 if lu.write_protected {
                     return self.sense(&command, (7, 0x27, 0));
                 }
+                lu.dirty.push(range.clone());
                 if cdb[0] == 0x8a {
                     lu.disk[range].copy_from_slice(&data);
                 } else {
