@@ -1,7 +1,12 @@
 //! The array's folder: who may enter it, and the sockets in it.
 
+use crate::serve::PoolFiles;
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
 use std::{
-    fs::{self, DirBuilder, Permissions},
+    fs::{self, DirBuilder, File, Permissions},
     io::{self, ErrorKind},
     os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -12,10 +17,11 @@ use umbra_base::{Error, ErrorCode, Result};
 /// Bytes of the path of a unix socket, its final zero not counted (unix(7)).
 const SOCKET_PATH: usize = 107;
 
-/// The folder and the names in it (design section 4).
-#[derive(Debug, Clone)]
+/// The folder and the names in it (design section 4). Held with a lock: it has one array at a time.
+#[derive(Debug)]
 pub struct Folder {
     dir: PathBuf,
+    _lock: File,
 }
 
 impl Folder {
@@ -32,9 +38,10 @@ impl Folder {
             )
             .hint("give the array a folder of its own"));
         }
+        let lock = lock(&dir)?;
         fs::set_permissions(&dir, Permissions::from_mode(0o700))
             .map_err(|source| io(format!("close {} to others", dir.display()), source))?;
-        let folder = Folder { dir };
+        let folder = Folder { dir, _lock: lock };
         folder.check_socket_path()?;
         Ok(folder)
     }
@@ -82,12 +89,18 @@ impl Folder {
         self.dir.join("audit.log")
     }
 
-    /// Whether a pool was made here.
-    pub fn has_pool(&self) -> bool {
-        fs::metadata(self.dir.join("pool.meta")).is_ok_and(|meta| meta.len() > 0)
+    /// Where the pool is unless told otherwise.
+    pub fn pool_files(&self) -> PoolFiles {
+        PoolFiles { data: self.dir.join("pool.data"), meta: self.dir.join("pool.meta") }
     }
 
-    /// Removes what a dead array left. Only under the pool's lock: then no living one can be behind these sockets.
+    /// The pool's log of acknowledged writes; always here.
+    pub fn pool_log(&self) -> PathBuf {
+        self.dir.join("pool.log")
+    }
+
+    /// Removes what a dead array left. Under the folder's lock: no living one can be behind
+    /// these sockets.
     pub fn remove_stale_sockets(&self) -> Result<()> {
         let (array, iscsi) = (self.array_socket(), self.iscsi_socket());
         for path in [not_ready(&array), array, iscsi] {
@@ -120,6 +133,18 @@ impl Folder {
         if let Err(error) = fs::remove_file(self.array_socket()) {
             tracing::warn!(%error, "remove the management socket");
         }
+    }
+}
+
+fn lock(dir: &Path) -> Result<File> {
+    let file = File::open(dir).map_err(|source| io(format!("open {}", dir.display()), source))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(Errno::WOULDBLOCK) => {
+            Err(Error::new(ErrorCode::VolumeInUse, format!("an array serves {} already", dir.display()))
+                .hint("stop it first, or choose another folder"))
+        }
+        Err(errno) => Err(io(format!("lock {}", dir.display()), errno.into())),
     }
 }
 

@@ -29,6 +29,6 @@ mod serve;
 mod server;
 mod unit;
 
-pub use serve::{Options, Server, serve};
+pub use serve::{Options, PoolFiles, Server, serve};
 pub use server::Addresses;
 pub use umbra_target::PortalAuth;

@@ -20,10 +20,15 @@ use crate::{
     secrets::Secrets,
     server::{self, Addresses, Identity, Requests},
 };
-use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 use tokio::{runtime::Runtime, sync::oneshot, task::JoinHandle, time::timeout};
 use umbra_base::{ArrayId, Error, ErrorCode, Result};
-use umbra_store::{LunStore, PoolParams, ThinPoolStore};
+use umbra_store::{LunStore, PoolParams, ThinPoolStore, backing::Backing};
 use umbra_target::{PortalAuth, Target, TargetConfig};
 use uuid::Uuid;
 
@@ -40,12 +45,30 @@ pub struct Options {
     pub listen: Vec<SocketAddr>,
     /// Whether TCP portals ask for CHAP (X1).
     pub auth: PortalAuth,
+    /// Where the pool is, if not in the folder.
+    pub files: Option<PoolFiles>,
+}
+
+/// Files of a pool that are not in the array's folder. Its log is there nevertheless.
+#[derive(Debug, Clone)]
+pub struct PoolFiles {
+    /// Data.
+    pub data: PathBuf,
+    /// Metadata.
+    pub meta: PathBuf,
 }
 
 impl Options {
     /// An array in `dir`, reachable from this machine alone.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Options { dir: dir.into(), size: None, block_size: None, listen: Vec::new(), auth: PortalAuth::Chap }
+        Options {
+            dir: dir.into(),
+            size: None,
+            block_size: None,
+            listen: Vec::new(),
+            auth: PortalAuth::Chap,
+            files: None,
+        }
     }
 }
 
@@ -180,17 +203,21 @@ impl Server {
     }
 }
 
+/// Opens the pool. One that is to be made needs a size: the one given, or that of a data file which is there already.
 fn open_pool(folder: &Folder, options: &Options) -> Result<ThinPoolStore> {
-    if options.size.is_none() && !folder.has_pool() {
+    let files = options.files.clone().unwrap_or_else(|| folder.pool_files());
+    let length = |path: &Path| std::fs::metadata(path).map_or(0, |meta| meta.len());
+    let size = options.size.unwrap_or_else(|| length(&files.data));
+    if size == 0 && length(&files.meta) == 0 {
         return Err(Error::new(
             ErrorCode::InvalidArgument,
-            format!("there is no pool in {} and no size to make one of", folder.path().display()),
+            format!("there is no pool at {} and no size to make one of", files.meta.display()),
         )
         .hint("give --size at the first start, such as --size 100G"));
     }
-    let mut params = PoolParams::new(options.size.unwrap_or(0));
+    let mut params = PoolParams::new(size);
     params.block_bytes = options.block_size.unwrap_or(params.block_bytes);
-    ThinPoolStore::create_or_open(folder.path(), params)
+    ThinPoolStore::on(Backing::at(&files.meta, &files.data, &folder.pool_log())?, params)
 }
 
 fn make_target(catalogue: &Arc<dyn CatalogueStore>, secrets: &Arc<Secrets>) -> (Arc<Target>, String) {

@@ -55,12 +55,17 @@ impl Backing {
     /// Opens or makes DIR/pool.meta, DIR/pool.data and DIR/pool.log, and locks them against a second opener.
     pub fn in_dir(dir: &Path) -> Result<Backing> {
         fs::create_dir_all(dir).map_err(|e| Error::io(format_args!("create folder {}", dir.display()), e))?;
-        let meta = PlainFile::open(&dir.join("pool.meta"))?;
-        meta.lock(dir)?;
+        Self::at(&dir.join("pool.meta"), &dir.join("pool.data"), &dir.join("pool.log"))
+    }
+
+    /// The same with files anywhere; the metadata file carries the lock.
+    pub fn at(meta: &Path, data: &Path, log: &Path) -> Result<Backing> {
+        let meta_file = PlainFile::open(meta)?;
+        meta_file.lock(meta)?;
         Ok(Backing {
-            meta: Arc::new(meta),
-            data: Arc::new(PlainFile::open(&dir.join("pool.data"))?),
-            log: Arc::new(PlainFile::open(&dir.join("pool.log"))?),
+            meta: Arc::new(meta_file),
+            data: Arc::new(PlainFile::open(data)?),
+            log: Arc::new(PlainFile::open(log)?),
             boot: kernel_uuid("boot_id")?,
             identity: kernel_uuid("uuid")?,
         })
@@ -94,10 +99,10 @@ impl PlainFile {
         Ok(PlainFile(file))
     }
 
-    fn lock(&self, dir: &Path) -> Result<()> {
+    fn lock(&self, path: &Path) -> Result<()> {
         use rustix::fs::{FlockOperation, flock};
         flock(&self.0, FlockOperation::NonBlockingLockExclusive).map_err(|errno| {
-            Error::new(ErrorCode::VolumeInUse, format!("the pool in {} is open elsewhere", dir.display()))
+            Error::new(ErrorCode::VolumeInUse, format!("the pool of {} is open elsewhere", path.display()))
                 .hint("an array serves this folder already; stop it first")
                 .because(io::Error::from(errno))
         })

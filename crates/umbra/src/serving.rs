@@ -20,6 +20,7 @@ pub fn array(global: &Global, serve: ArrayServe) -> ExitCode {
         block_size: serve.block_size,
         listen: serve.listen,
         auth,
+        files: serve.data.zip(serve.meta).map(|(data, meta)| umbra_array::PoolFiles { data, meta }),
     };
     ended(global, umbra_array::serve(options))
 }
@@ -42,7 +43,8 @@ fn serve_service(global: &Global, serve: Serve) -> Result<()> {
         .map_err(|source| Error::io("start the threads of the service", source))?;
     runtime.block_on(async {
         let catch = |kind| signal(kind).map_err(|source| Error::io("catch signals", source));
-        let (mut terminate, mut interrupt) = (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
+        let (mut terminate, mut interrupt) =
+            (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
         let stop = async move {
             tokio::select! {
                 _ = terminate.recv() => {}

@@ -222,10 +222,6 @@ impl Client {
     pub fn status(&self) -> v1::ArrayStatus {
         self.get_status(v1::GetArrayStatusRequest {}).unwrap()
     }
-
-    pub fn data_used(&self) -> u64 {
-        self.status().pool.unwrap().data_used_bytes
-    }
 }
 
 pub fn key(key: &str) -> v1::SetKey {

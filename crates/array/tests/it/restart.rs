@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 use umbra_api::v1;
-use umbra_array::Server;
+use umbra_array::{PoolFiles, Server};
 use umbra_base::ErrorCode;
 
 const CHILD_DIR: &str = "UMBRA_TEST_ARRAY_DIR";
@@ -94,6 +94,26 @@ fn a_first_start_needs_a_size_and_a_later_one_does_not() {
     assert_eq!(Server::start(none.clone()).unwrap_err().code(), ErrorCode::InvalidArgument);
     Server::start(options(dir.path())).unwrap().stop().unwrap();
     Server::start(none).unwrap().stop().unwrap();
+}
+
+#[test]
+fn the_pool_may_lie_elsewhere() {
+    let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let files = PoolFiles { data: elsewhere.path().join("d"), meta: elsewhere.path().join("m") };
+    std::fs::File::create(&files.data).unwrap().set_len(64 * MIB).unwrap();
+    let options =
+        umbra_array::Options { files: Some(files.clone()), ..umbra_array::Options::new(dir.path()) };
+    for _first_and_again in 0..2 {
+        let server = Server::start(options.clone()).unwrap();
+        assert_eq!(Client::connect(dir.path()).status().pool.unwrap().data_bytes, 64 * MIB);
+        // The same pool for another folder: refused by the pool's own lock.
+        let other = tempfile::tempdir().unwrap();
+        let other =
+            umbra_array::Options { files: Some(files.clone()), ..umbra_array::Options::new(other.path()) };
+        assert_eq!(Server::start(other).unwrap_err().code(), ErrorCode::VolumeInUse);
+        server.stop().unwrap();
+    }
+    assert!(!dir.path().join("pool.data").exists());
 }
 
 #[test]

@@ -59,6 +59,12 @@ pub struct ArrayServe {
     /// Size of the pool's data file, at the first start
     #[arg(long, value_name = "SIZE", value_parser = size_arg)]
     pub size: Option<u64>,
+    /// The pool's data file, instead of DIR/pool.data; a file that has a size needs no --size
+    #[arg(long, value_name = "PATH", requires = "meta")]
+    pub data: Option<PathBuf>,
+    /// The pool's metadata file, instead of DIR/pool.meta
+    #[arg(long, value_name = "PATH", requires = "data")]
+    pub meta: Option<PathBuf>,
     /// Size of the pool's blocks, at the first start [default: 64K]
     #[arg(long, value_name = "SIZE", value_parser = size_arg)]
     pub block_size: Option<u64>,

@@ -1,0 +1,141 @@
+//! What hosts read and write, through qemu's initiator, over CHAP: copies, broken LUNs, write protection.
+
+use crate::bench::{Bench, HOST_A, MIB, code, key, run};
+use std::process::Command;
+use umbra_api::v1;
+use umbra_base::ErrorCode;
+use uuid::Uuid;
+
+/// Runs a command of qemu-io on a LUN of host `a`; whether it succeeded.
+fn io(bench: &Bench, number: u32, what: &str) -> bool {
+    let secret = bench.client.secret("a");
+    let image = format!(
+        "driver=iscsi,transport=tcp,portal={},target={},lun={number},initiator-name={HOST_A},user={},\
+         password-secret=chap",
+        bench.portal(),
+        bench.iqn(),
+        secret.user
+    );
+    let mut command = Command::new("qemu-io");
+    command.arg("--object").arg(format!("secret,id=chap,data={}", secret.secret));
+    command.args(["--image-opts", "-t", "none", "-c", what]);
+    if what.starts_with("read") {
+        command.arg("-r");
+    }
+    let (ok, text) = run(command.arg(image));
+    ok && !text.contains("verification failed") && !text.contains("failed:") && !text.contains("error")
+}
+
+fn number(bench: &Bench, lun: &str) -> u32 {
+    bench.client.lun(lun).unwrap().presentations[0].number
+}
+
+#[test]
+fn a_broken_lun_keeps_its_contents_when_its_origin_and_its_sibling_are_deleted() {
+    let bench = Bench::with_lun("data", 10 * MIB);
+    let client = &bench.client;
+    client.unmask("data", "a");
+    assert!(io(&bench, 1, "write -P 0xaa 0 1M"));
+    let set = client.create_set(&["data"], false);
+    let sibling = client.create_set(&["data"], false);
+    assert!(io(&bench, 1, "write -P 0xbb 0 1M"));
+    client.import(&set.id, "a", false).unwrap();
+    let broken = set.luns[0].working_lun_id.clone();
+    assert!(io(&bench, number(&bench, &broken), "read -P 0xaa 0 1M"));
+    client.begin_break_of(&set.id, true).unwrap();
+    client.commit_break_of(&set.id, true).unwrap();
+
+    client.delete("data").unwrap();
+    client.delete_set(key(&sibling.id)).unwrap();
+    bench.reaped();
+    assert!(io(&bench, number(&bench, &broken), "read -P 0xaa 0 1M"));
+    assert!(!io(&bench, number(&bench, &broken), "read -P 0xbb 0 1M"), "the check itself can fail");
+    assert!(io(&bench, number(&bench, &broken), "write -P 0xcc 0 1M"));
+    assert!(io(&bench, number(&bench, &broken), "read -P 0xcc 0 1M"));
+    bench.stop_and_check();
+}
+
+#[test]
+fn a_lun_that_is_read_only_takes_no_writes_until_it_is_not() {
+    let bench = Bench::with_lun("data", 10 * MIB);
+    bench.client.unmask("data", "a");
+    assert!(io(&bench, 1, "write -P 0x11 0 64k"));
+    let set = bench.client.create_set(&["data"], false);
+    bench.client.import(&set.id, "a", false).unwrap();
+    bench.client.begin_break_of(&set.id, false).unwrap();
+    bench.client.commit_break_of(&set.id, false).unwrap();
+    let lun = &set.luns[0].working_lun_id;
+    assert!(bench.client.lun(lun).unwrap().read_only);
+    assert!(!io(&bench, number(&bench, lun), "write -P 0x22 0 64k"));
+    assert!(io(&bench, number(&bench, lun), "read -P 0x11 0 64k"));
+    let access = v1::SetLunAccessRequest { key: lun.clone(), read_only: false, if_revision: 0 };
+    bench.client.set_lun_access(access).unwrap();
+    assert!(io(&bench, number(&bench, lun), "write -P 0x22 0 64k"));
+    assert!(io(&bench, 1, "read -P 0x11 0 64k"), "the original is another LUN");
+}
+
+#[test]
+fn copies_of_one_set_go_one_by_one() {
+    let bench = Bench::with_lun("data", 10 * MIB);
+    let wal = bench.client.create_lun("wal", 10 * MIB);
+    let data = bench.client.lun("data").unwrap();
+    let copy = |lun: &v1::Lun, volume: &str| v1::CopyRecord {
+        copy_id: Uuid::new_v4().to_string(),
+        volume: volume.into(),
+        extents: vec![v1::Extent { lun_id: lun.id.clone(), offset_bytes: MIB, length_bytes: MIB }],
+        ..Default::default()
+    };
+    let copies = vec![copy(&data, "/data"), copy(&wal, "/wal")];
+    let set_key = Uuid::new_v4().to_string();
+    let begin = v1::BeginSetRequest {
+        set_id: set_key.clone(),
+        host: "a".into(),
+        origin_lun_keys: vec!["data".into(), "wal".into()],
+        copies: copies.clone(),
+        ..Default::default()
+    };
+    bench.client.begin_set(begin).unwrap();
+    bench.client.cut_set(v1::CutSetRequest { set_key: set_key.clone(), hold_limit_ms: 0 }).unwrap();
+    bench.client.commit_set(v1::CommitSetRequest { set_key: set_key.clone() }).unwrap();
+    bench.client.import(&set_key, "a", false).unwrap();
+
+    let mut learned = copies[0].clone();
+    learned.set_consistency(v1::Consistency::Application);
+    let update =
+        v1::UpdateSetRequest { set_key: set_key.clone(), copies: vec![learned], ..Default::default() };
+    let set = bench.client.update_set(update.clone()).unwrap().set.unwrap();
+    assert_eq!(set.copies[0].consistency(), v1::Consistency::Application);
+    assert_eq!(set.copies[1], copies[1]);
+    assert_eq!(bench.client.update_set(update).unwrap().outcome(), v1::Outcome::Unchanged);
+
+    let delete = |copy: &v1::CopyRecord| {
+        bench.client.delete_copy(v1::DeleteCopyRequest { copy_id: copy.copy_id.clone() })
+    };
+    let left = delete(&copies[0]).unwrap().set.unwrap();
+    assert_eq!((left.copies.len(), left.luns.len()), (1, 1));
+    assert_eq!(delete(&copies[1]).unwrap().outcome(), v1::Outcome::Deleted);
+    assert_eq!(code(delete(&copies[1])), ErrorCode::ObjectNotFound);
+    assert_eq!(code(bench.client.get_set(key(&set_key))), ErrorCode::ObjectNotFound);
+    bench.reaped();
+    assert_eq!(bench.client.list_luns(v1::ListLunsRequest::default()).unwrap().luns.len(), 2);
+    bench.stop_and_check();
+}
+
+/// The array's part of break costs the same whatever there is (B3): a few milliseconds of catalogue.
+#[test]
+fn cut_and_break_of_many_luns_are_short() {
+    let bench = Bench::with_lun("data0", 10 * MIB);
+    let names: Vec<String> = (0..32).map(|n| format!("data{n}")).collect();
+    names[1..].iter().for_each(|name| drop(bench.client.create_lun(name, 10 * MIB)));
+    let luns: Vec<&str> = names.iter().map(String::as_str).collect();
+    let set_key = bench.client.begin(&luns, false, 0);
+    let cut = bench.client.cut_set(v1::CutSetRequest { set_key: set_key.clone(), hold_limit_ms: 0 }).unwrap();
+    bench.client.commit_set(v1::CommitSetRequest { set_key: set_key.clone() }).unwrap();
+    bench.client.import(&set_key, "a", false).unwrap();
+    bench.client.begin_break_of(&set_key, true).unwrap();
+    let before = std::time::Instant::now();
+    bench.client.commit_break_of(&set_key, true).unwrap();
+    let took = before.elapsed();
+    eprintln!("32 LUNs: held for {} us, broken in {took:?}", cut.held_us);
+    assert!(cut.held_us < 1_000_000 && took.as_secs() < 2, "held {} us, broken in {took:?}", cut.held_us);
+}
