@@ -13,22 +13,18 @@ mod internal;
 mod logging;
 mod serving;
 
-use std::{
-    env,
-    ffi::OsString,
-    process::ExitCode,
-};
+use std::{env, ffi::OsString, process::ExitCode};
 use umbra_cli::Action;
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = env::args_os().collect();
-    let status = match internal::run(&args) {
-        Some(status) => status,
-        None => match umbra_cli::run(args) {
-            Action::Done(status) => status,
-            Action::ServeService(global, serve) => serving::service(&global, serve),
-            Action::ServeArray(global, serve) => serving::array(&global, serve),
-        },
+    if let Some(status) = internal::run(&args) {
+        return ExitCode::from(status);
+    }
+    let status = match umbra_cli::run(args) {
+        Action::Done(status) => status,
+        Action::ServeService(global, serve) => serving::service(&global, serve),
+        Action::ServeArray(global, serve) => serving::array(&global, serve),
     };
     ExitCode::from(status as u8)
 }

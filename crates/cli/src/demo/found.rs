@@ -55,11 +55,6 @@ fn living_parent(pid: u32) -> Option<u32> {
     if matches!(fields.next()?, "Z" | "X") { None } else { fields.next()?.parse().ok() }
 }
 
-/// Whether `root` is above `pid`.
-pub fn descends(pid: u32, root: u32) -> bool {
-    ancestors(pid, &parents()).any(|ancestor| ancestor == root)
-}
-
 fn ancestors(pid: u32, parents: &HashMap<u32, u32>) -> impl Iterator<Item = u32> {
     std::iter::successors(Some(pid), |pid| parents.get(pid).copied().filter(|parent| *parent > 1))
 }

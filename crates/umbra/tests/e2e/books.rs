@@ -100,7 +100,11 @@ fn copied_files(lab: &Lab, left: &Path, right: &Path, run: usize) -> (u64, u64) 
 /// One copy of two raw devices while the clerk works; the entries in it.
 fn copied_devices(lab: &Lab, left: &str, right: &str) -> (u64, u64) {
     let open = |device: &str| {
-        OpenOptions::new().write(true).custom_flags(libc_o_direct()).open(device).expect("open the raw device")
+        OpenOptions::new()
+            .write(true)
+            .custom_flags(libc_o_direct())
+            .open(device)
+            .expect("open the raw device")
     };
     let clerk = Clerk::start(open(left), open(right));
     std::thread::sleep(Duration::from_millis(200));
@@ -171,5 +175,8 @@ fn raw_devices_cut_200_ms_apart_are_caught() {
         let (l, r) = copied_devices(&lab, &left, &right);
         !balanced(l, r)
     });
-    assert!(caught, "{RUNS} runs with cuts 200 ms apart and all of one instant: the book-keeping test cannot fail");
+    assert!(
+        caught,
+        "{RUNS} runs with cuts 200 ms apart and all of one instant: the book-keeping test cannot fail"
+    );
 }

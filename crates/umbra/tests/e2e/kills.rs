@@ -40,7 +40,9 @@ fn frozen(lab: &Lab, volumes: &[PathBuf]) -> Child {
 fn guards(service: u32) -> Vec<i32> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
         let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let mut args = line.split(|b| *b == 0);
         let ours = args.next() == Some(UMBRA.as_bytes()) && args.next() == Some(b"guard");
@@ -56,7 +58,9 @@ fn descends(pid: i32, from: u32) -> bool {
     let mut at = pid;
     for _ in 0..4 {
         let Ok(stat) = fs::read_to_string(format!("/proc/{at}/stat")) else { return false };
-        let Some(parent) = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)) else { return false };
+        let Some(parent) = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)) else {
+            return false;
+        };
         let Ok(parent) = parent.parse::<i32>() else { return false };
         if u32::try_from(parent) == Ok(from) {
             return true;

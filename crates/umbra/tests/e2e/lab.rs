@@ -94,8 +94,10 @@ impl Lab {
         let dir = tempfile::Builder::new().prefix("umbra-e2e").tempdir().expect("temporary folder");
         // Databases run as another user below it.
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let memory = if Path::new("/dev/shm").is_dir() { PathBuf::from("/dev/shm") } else { std::env::temp_dir() };
-        let runtime = tempfile::Builder::new().prefix("umbra-e2e").tempdir_in(memory).expect("runtime folder");
+        let memory =
+            if Path::new("/dev/shm").is_dir() { PathBuf::from("/dev/shm") } else { std::env::temp_dir() };
+        let runtime =
+            tempfile::Builder::new().prefix("umbra-e2e").tempdir_in(memory).expect("runtime folder");
         let mut lab = Lab { dir, runtime, array: None, service: None };
         lab.write_config();
         lab.start_array(args);
@@ -155,7 +157,9 @@ impl Lab {
             .spawn()
             .unwrap();
         self.array = Some(child);
-        eventually("the array answers", Duration::from_secs(20), || self.umbra(&["pool", "status"]).code == 0);
+        eventually("the array answers", Duration::from_secs(20), || {
+            self.umbra(&["pool", "status"]).code == 0
+        });
     }
 
     pub fn start_service(&mut self, env: &[(&str, &str)]) {
@@ -318,7 +322,9 @@ impl Lab {
         let mut found: Vec<String> = text
             .lines()
             .filter_map(|line| line.split(' ').nth(4))
-            .filter(|at| Path::new(at).starts_with(self.dir.path()) || Path::new(at).starts_with(self.runtime.path()))
+            .filter(|at| {
+                Path::new(at).starts_with(self.dir.path()) || Path::new(at).starts_with(self.runtime.path())
+            })
             .filter(|at| !Path::new(at).starts_with(&attachments))
             .map(str::to_owned)
             .collect();
@@ -334,7 +340,8 @@ impl Lab {
             for line in listed.lines().filter(|line| line.contains(view.to_str().unwrap_or("\0"))) {
                 let _ = run("losetup", &["-d", line.split(' ').next().unwrap_or_default()]);
             }
-            if let Some(pid) = fs::read_to_string(entry.path().join("pid")).ok().and_then(|t| t.trim().parse().ok())
+            if let Some(pid) =
+                fs::read_to_string(entry.path().join("pid")).ok().and_then(|t| t.trim().parse().ok())
                 && let Some(pid) = rustix::process::Pid::from_raw(pid)
             {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);

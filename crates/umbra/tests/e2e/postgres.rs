@@ -111,7 +111,10 @@ impl Postgres {
 
     /// A writer configuration for this server.
     pub fn writer_config(&self) -> String {
-        format!("name = \"postgres\"\nkind = \"postgres\"\nsocket_dir = {:?}\nuser = \"postgres\"\n", self.socket)
+        format!(
+            "name = \"postgres\"\nkind = \"postgres\"\nsocket_dir = {:?}\nuser = \"postgres\"\n",
+            self.socket
+        )
     }
 
     pub fn stop(&mut self) {

@@ -47,7 +47,12 @@ fn illegal_break_flags_are_usage_errors() {
 fn another_user_reaches_neither_luns_nor_management() {
     let Some(lab) = Lab::with_array_args(&["--listen", "127.0.0.1:0"]) else { return };
     for args in [
-        vec!["--array".to_owned(), format!("unix:{}", lab.array_socket().display()), "pool".into(), "status".into()],
+        vec![
+            "--array".to_owned(),
+            format!("unix:{}", lab.array_socket().display()),
+            "pool".into(),
+            "status".into(),
+        ],
         vec!["--socket".to_owned(), lab.service_socket().display().to_string(), "writers".into()],
     ] {
         let mut line = vec!["--reuid", "65534", "--regid", "65534", "--clear-groups", UMBRA];
