@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests: a poisoned lock is a failed test")]
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, RwLock};
 use umbra_target::{LogicalUnit, MappedRun, MediumError};
 
@@ -14,6 +15,17 @@ pub struct MemoryUnit {
     blocks: RwLock<HashMap<u64, Box<[u8]>>>,
     held: Mutex<Held>,
     changed: Condvar,
+    flushes: AtomicUsize,
+    failure: Mutex<Option<Failure>>,
+}
+
+/// How writes fail.
+#[allow(dead_code, reason = "each user of this file needs a part of it")]
+#[derive(Debug, Clone, Copy)]
+pub enum Failure {
+    NoSpace,
+    Io,
+    Panic,
 }
 
 /// Writes that are held up, and how many wait.
@@ -26,7 +38,14 @@ struct Held {
 #[allow(dead_code, reason = "each user of this file needs a part of it")]
 impl MemoryUnit {
     pub fn new(size: u64) -> Self {
-        MemoryUnit { size, blocks: RwLock::default(), held: Mutex::default(), changed: Condvar::new() }
+        MemoryUnit {
+            size,
+            blocks: RwLock::default(),
+            held: Mutex::default(),
+            changed: Condvar::new(),
+            flushes: AtomicUsize::new(0),
+            failure: Mutex::default(),
+        }
     }
 
     /// From now on writes wait inside the unit.
@@ -44,6 +63,33 @@ impl MemoryUnit {
     pub fn wait_for_held(&self, count: usize) {
         let held = self.held.lock().unwrap();
         drop(self.changed.wait_while(held, |held| held.waiting < count).unwrap());
+    }
+
+    /// From now on writes and flushes fail so.
+    pub fn fail(&self, failure: Option<Failure>) {
+        *self.failure.lock().unwrap() = failure;
+    }
+
+    /// Flushes so far.
+    pub fn flushes(&self) -> usize {
+        self.flushes.load(Ordering::SeqCst)
+    }
+
+    /// All contents.
+    pub fn contents(&self) -> Vec<u8> {
+        let mut bytes = vec![0; self.size as usize];
+        self.read(0, &mut bytes).unwrap();
+        bytes
+    }
+
+    fn failing(&self) -> Result<(), MediumError> {
+        let failure = *self.failure.lock().unwrap();
+        match failure {
+            None => Ok(()),
+            Some(Failure::NoSpace) => Err(MediumError::NoSpace),
+            Some(Failure::Io) => Err(MediumError::Io("broken on purpose".into())),
+            Some(Failure::Panic) => panic!("on purpose"),
+        }
     }
 
     fn gate(&self) {
@@ -95,6 +141,7 @@ impl LogicalUnit for MemoryUnit {
     fn write(&self, offset: u64, buf: &[u8]) -> Result<(), MediumError> {
         self.check(offset, buf.len() as u64)?;
         self.gate();
+        self.failing()?;
         let mut blocks = self.blocks.write().unwrap();
         Self::split(offset, buf.len() as u64, |index, within, of_buf| {
             let block = blocks.entry(index).or_insert_with(|| vec![0; BLOCK as usize].into());
@@ -104,7 +151,8 @@ impl LogicalUnit for MemoryUnit {
     }
 
     fn flush(&self) -> Result<(), MediumError> {
-        Ok(())
+        self.flushes.fetch_add(1, Ordering::SeqCst);
+        self.failing()
     }
 
     fn unmap(&self, offset: u64, len: u64) -> Result<(), MediumError> {

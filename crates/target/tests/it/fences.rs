@@ -1,0 +1,186 @@
+//! Fences (design A1): when they return, nothing that was issued before can change the LUN.
+
+use crate::lab::{HOST_A, HOST_B, Lab, eventually, unit};
+use crate::raw::Raw;
+use std::sync::Arc;
+use std::thread;
+use umbra_iscsi::pdu::request::task_function;
+use umbra_iscsi::pdu::response::task_response;
+use umbra_target::Access;
+
+/// More than there are workers: some run, some wait in the queue.
+const WRITES: u8 = 20;
+const RUNNING: usize = umbra_target::limits::WORKERS;
+
+/// Starts writes of which as many as can run are held inside the unit.
+fn writes_in_flight(raw: &mut Raw, unit: &Arc<crate::memory::MemoryUnit>) -> Vec<u32> {
+    unit.hold_writes();
+    let tags = (0..WRITES).map(|i| raw.start_write(0, i, &[0xaa; 512])).collect();
+    unit.wait_for_held(RUNNING);
+    tags
+}
+
+/// A view change while writes are in flight; `becomes` is what the queued ones must answer.
+fn check_fence(after: Option<Access>, becomes: [u8; 3]) {
+    let lab = Lab::new();
+    let unit = unit();
+    lab.set(HOST_A, &[(0, &unit, Access::ReadWrite)]);
+    let mut raw = lab.login(HOST_A);
+    let tags = writes_in_flight(&mut raw, &unit);
+    thread::scope(|scope| {
+        let fence = scope.spawn(|| {
+            let luns: Vec<_> = after.iter().map(|access| (0, &unit, *access)).collect();
+            lab.set(HOST_A, &luns);
+            unit.contents()
+        });
+        // The new view is in force, and the fence still waits.
+        let mut other = Raw::connect(lab.addr);
+        other.login(HOST_A, &[]);
+        other.clear_attentions();
+        eventually("the new view", || other.write(0, 100, &[0xbb; 512]).sense == becomes);
+        assert!(!fence.is_finished(), "the fence returned with {RUNNING} writes inside the unit");
+        unit.release_writes();
+        let at_return = fence.join().unwrap();
+        let outcomes: Vec<_> = tags.iter().map(|tag| raw.finish(*tag)).collect();
+        let good = outcomes.iter().filter(|done| done.is_good()).count();
+        let refused = outcomes.iter().filter(|done| done.sense == becomes || done.sense[0] == 6).count();
+        assert_eq!((good, refused), (RUNNING, WRITES as usize - RUNNING), "{outcomes:?}");
+        assert!(at_return == unit.contents(), "the unit changed after the fence had returned");
+    });
+}
+
+#[test]
+fn removing_a_lun_is_a_fence() {
+    check_fence(None, [5, 0x25, 0]);
+}
+
+#[test]
+fn making_a_lun_read_only_is_a_fence() {
+    check_fence(Some(Access::ReadOnly), [7, 0x27, 0]);
+}
+
+#[test]
+fn a_change_elsewhere_waits_for_nothing() {
+    let lab = Lab::new();
+    let (held, other) = (unit(), unit());
+    lab.set(HOST_A, &[(0, &held, Access::ReadWrite), (1, &other, Access::ReadWrite)]);
+    lab.set(HOST_B, &[(0, &held, Access::ReadWrite)]);
+    let mut raw = lab.login(HOST_A);
+    writes_in_flight(&mut raw, &held);
+    lab.set(HOST_A, &[(0, &held, Access::ReadWrite)]);
+    lab.set(HOST_B, &[]);
+    held.release_writes();
+}
+
+#[test]
+fn dropping_a_hosts_sessions_is_a_fence() {
+    let lab = Lab::new();
+    let unit = unit();
+    lab.set(HOST_A, &[(0, &unit, Access::ReadWrite)]);
+    let mut raw = lab.login(HOST_A);
+    writes_in_flight(&mut raw, &unit);
+    thread::scope(|scope| {
+        let fence = scope.spawn(|| {
+            lab.target.drop_sessions(HOST_A);
+            unit.contents()
+        });
+        raw.expect_closed();
+        assert!(!fence.is_finished());
+        unit.release_writes();
+        assert!(fence.join().unwrap() == unit.contents());
+    });
+    assert!(lab.target.sessions().is_empty());
+}
+
+#[test]
+fn an_abort_is_answered_when_the_command_can_change_nothing_more() {
+    let lab = Lab::new();
+    let unit = unit();
+    lab.set(HOST_A, &[(0, &unit, Access::ReadWrite)]);
+    let mut raw = lab.login(HOST_A);
+    let tags = writes_in_flight(&mut raw, &unit);
+    // One that has not started is gone at once.
+    let queued = *tags.last().unwrap();
+    assert_eq!(raw.manage(task_function::ABORT_TASK, 0, queued), task_response::COMPLETE);
+    assert_eq!(raw.manage(task_function::ABORT_TASK, 0, queued), task_response::TASK_DOES_NOT_EXIST);
+    // One that runs is answered when it is done, and gets no status.
+    raw.start_management(task_function::ABORT_TASK, 0, tags[0]);
+    let ping = raw.start(0, &[0x12, 0, 0, 0, 36, 0], None, 36);
+    unit.release_writes();
+    assert_eq!(raw.managed(), task_response::COMPLETE);
+    let untouched = unit.contents();
+    for tag in &tags[1..tags.len() - 1] {
+        assert!(raw.finish(*tag).is_good());
+    }
+    assert!(raw.finish(ping).is_good());
+    let last = usize::from(WRITES - 1) * 512;
+    assert_eq!(
+        untouched[..512],
+        [0xaa; 512],
+        "the running one had done its work when the abort was answered"
+    );
+    assert_eq!(unit.contents()[last..last + 512], [0; 512], "the queued one never ran");
+}
+
+#[test]
+fn a_reset_ends_the_tasks_of_every_host_and_tells_them() {
+    let lab = Lab::new();
+    let unit = unit();
+    lab.set(HOST_A, &[(0, &unit, Access::ReadWrite)]);
+    lab.set(HOST_B, &[(5, &unit, Access::ReadWrite)]);
+    let (mut a, mut b) = (lab.login(HOST_A), lab.login(HOST_B));
+    unit.hold_writes();
+    a.start_write(0, 0, &[0xaa; 512]);
+    unit.wait_for_held(1);
+    b.start_management(task_function::LOGICAL_UNIT_RESET, 5, 0);
+    thread::scope(|scope| {
+        let reset = scope.spawn(|| (b.managed(), b));
+        eventually("the unit attention", || {
+            let done = a.run(0, &[0x03, 0, 0, 0, 18, 0], None, 18);
+            done.data[2] == 6 && done.data[12..14] == [0x29, 0x03]
+        });
+        assert!(!reset.is_finished(), "the write of the other host is still inside");
+        unit.release_writes();
+        assert_eq!(reset.join().unwrap().0, task_response::COMPLETE);
+    });
+    assert_eq!(a.manage(task_function::LOGICAL_UNIT_RESET, 9, 0), task_response::LUN_DOES_NOT_EXIST);
+}
+
+#[test]
+fn a_session_that_is_replaced_has_ended_when_the_new_login_completes() {
+    let lab = Lab::new();
+    let unit = unit();
+    lab.set(HOST_A, &[(0, &unit, Access::ReadWrite)]);
+    let mut old = lab.login(HOST_A);
+    unit.hold_writes();
+    old.start_write(0, 0, &[0xaa; 512]);
+    unit.wait_for_held(1);
+    let mut new = Raw::connect(lab.addr);
+    new.isid = old.isid;
+    thread::scope(|scope| {
+        let login = scope.spawn(|| new.login(HOST_A, &[]));
+        old.expect_closed();
+        assert!(!login.is_finished(), "logged in while a write of the old session could still land");
+        unit.release_writes();
+        login.join().unwrap();
+    });
+    assert_eq!(lab.target.sessions().len(), 1);
+}
+
+#[test]
+fn logout_is_answered_when_nothing_runs_any_more() {
+    let lab = Lab::new();
+    let unit = unit();
+    lab.set(HOST_A, &[(0, &unit, Access::ReadWrite)]);
+    let mut raw = lab.login(HOST_A);
+    unit.hold_writes();
+    raw.start_write(0, 0, &[0xaa; 512]);
+    unit.wait_for_held(1);
+    thread::scope(|scope| {
+        let logout = scope.spawn(|| raw.logout());
+        assert!(!logout.is_finished());
+        unit.release_writes();
+        logout.join().unwrap();
+        assert_eq!(unit.contents()[..512], [0xaa; 512]);
+    });
+}

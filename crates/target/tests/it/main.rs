@@ -1,0 +1,13 @@
+//! The target over real sockets, with units in memory.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
+
+mod attentions;
+mod commands;
+mod fences;
+mod hostile;
+mod lab;
+mod memory;
+mod portals;
+mod raw;
+mod tools;
