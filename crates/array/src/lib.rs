@@ -17,6 +17,7 @@ mod audit;
 mod catalogue;
 mod clock;
 mod driver;
+mod faults;
 mod folder;
 mod front;
 pub mod leases;
