@@ -1,0 +1,115 @@
+//! The life of a service: folders, recovery, socket, calls, stop.
+
+use crate::{
+    config::{Config, Options},
+    listen,
+    node::Node,
+    recovery,
+    rpc::Api,
+};
+use rustix::fs::{FlockOperation, flock};
+use std::{
+    fs::{DirBuilder, File},
+    future::Future,
+    os::unix::fs::DirBuilderExt,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::watch;
+use umbra_api::v1::service_server::ServiceServer;
+use umbra_base::{Error, ErrorCode, Result};
+
+/// How long calls that run may take after the word to stop; a creation is cancelled and needs its unwinding.
+const FAREWELL: Duration = Duration::from_secs(30);
+/// Pause between two attempts to find the array at the start.
+const ARRAY_AGAIN: Duration = Duration::from_secs(2);
+
+/// Serves until SIGTERM or SIGINT, on threads of its own.
+pub fn run(options: Options) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|source| Error::io("start the service's threads", source))?;
+    runtime.block_on(async {
+        let stop = signalled()?;
+        serve(options, stop).await
+    })
+}
+
+fn signalled() -> Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let watch = |kind| signal(kind).map_err(|source| Error::io("watch for signals", source));
+    let (mut term, mut int) = (watch(SignalKind::terminate())?, watch(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+    })
+}
+
+/// Serves until `stop` is done. Attachments, mounts and sets that are not volatile stay as they are.
+pub async fn serve(options: Options, stop: impl Future<Output = ()>) -> Result<()> {
+    let config = Config::load(&options)?;
+    make_folder(&config.runtime)?;
+    make_folder(&config.state)?;
+    let _alone = alone(&config.runtime)?;
+    let at_start = config.clone();
+    crate::node::blocking(move || recovery::on_host(&at_start)).await?;
+    let (stopped, stopping) = watch::channel(false);
+    let node = Arc::new(Node::new(config, stopping.clone())?);
+    let (peers, _socket) = listen::bind(&node.config.socket).await?.into_parts();
+    let settling = tokio::spawn(settle(node.clone()));
+    tracing::info!(socket = %node.config.socket.display(), array = %node.config.array, "serving");
+    let server = tonic::transport::Server::builder()
+        .add_service(ServiceServer::new(Api(node.clone())))
+        .serve_with_incoming_shutdown(peers, wait(stopping));
+    let mut server = std::pin::pin!(server);
+    let ended = tokio::select! {
+        ended = &mut server => ended,
+        () = stop => {
+            tracing::info!("stopping");
+            stopped.send_replace(true);
+            // Streams of volatile sets end by themselves; a client that holds another one open is not waited for.
+            tokio::time::timeout(FAREWELL, server).await.unwrap_or(Ok(()))
+        }
+    };
+    settling.abort();
+    node.quiesce(FAREWELL).await;
+    ended.map_err(|source| Error::new(ErrorCode::Io, "serve the management socket").because(source))
+}
+
+async fn wait(mut stopping: watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+/// Cleans up in the array as soon as it answers; until then every call says that it does not.
+async fn settle(node: Arc<Node>) {
+    let mut told = false;
+    while let Err(error) = node.settle().await {
+        if !told {
+            tracing::warn!(code = %error.code(), error = error.chain(), "the array does not answer yet");
+            told = true;
+        }
+        tokio::time::sleep(ARRAY_AGAIN).await;
+    }
+}
+
+fn make_folder(path: &Path) -> Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|source| Error::io(format!("make {}", path.display()), source))
+}
+
+/// One service for each runtime folder.
+fn alone(runtime: &Path) -> Result<File> {
+    let path = runtime.join("service.lock");
+    let what = |source: std::io::Error| Error::io(format!("lock {}", path.display()), source);
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(what)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let text = format!("another service runs with the runtime folder {}", runtime.display());
+            Err(Error::new(ErrorCode::ObjectAlreadyExists, text).hint("give this one folders of its own"))
+        }
+        Err(error) => Err(what(error.into())),
+    }
+}
