@@ -91,7 +91,7 @@ impl<R: MetaRead> Pool<R> {
             return Err(ThinError::CommitInFlight);
         }
         self.change(|pool| {
-            pool.superblock.trans_id += 1;
+            pool.superblock.trans_id = pool.superblock.trans_id.wrapping_add(1);
             pool.superblock.version = 2;
             match log {
                 LogUse::MayHoldWrites => pool.superblock.incompat |= INCOMPAT_LOG,

@@ -25,7 +25,7 @@ impl<R: MetaRead> Pool<R> {
     /// All records are entered. The next commit's trans_id passes over the one that a segment of the log may have as
     /// its base, so that no state of the pool ever matches a segment that was entered already.
     pub fn end_replay(&mut self) {
-        self.superblock.trans_id += 1;
+        self.superblock.trans_id = self.superblock.trans_id.wrapping_add(1);
     }
 
     fn replay_map(&mut self, id: ThinId, vblock: u64, block: u64, sequence: u64) -> Result<(), ThinError> {

@@ -72,10 +72,11 @@ impl<R: MetaRead> Pool<R> {
         let device = self.device(id)?;
         let (root, snapshotted) = (device.root, device.details.snapshotted_time);
         check_range(&range)?;
+        let total = self.meta.data.nr_blocks();
         let mut runs = Vec::new();
         let mut next = range.start;
         self.meta.walk(root, Tree::Mapping, (range.start, range.end), &mut |vblock, value| {
-            let BlockTime { block, time } = BlockTime::unpack(get_u64(value, 0));
+            let BlockTime { block, time } = checked(id, vblock, get_u64(value, 0), total)?;
             push(&mut runs, Run { vblock: next, len: vblock - next, at: None });
             let at = Some(Mapped { block, shared: time < snapshotted });
             push(&mut runs, Run { vblock, len: 1, at });
@@ -101,7 +102,8 @@ impl<R: MetaRead> Pool<R> {
     pub(super) fn mapping(&mut self, id: ThinId, vblock: u64) -> Result<Option<BlockTime>, ThinError> {
         let root = self.device(id)?.root;
         let mapping = self.meta.find(root, Tree::Mapping, vblock, |value| get_u64(value, 0))?;
-        Ok(mapping.map(BlockTime::unpack))
+        let total = self.meta.data.nr_blocks();
+        mapping.map(|value| checked(id, vblock, value, total)).transpose()
     }
 
     /// Decides how a block is to be written. Anything but [`Plan::InPlace`] has reserved a data block, which
@@ -172,7 +174,12 @@ impl<R: MetaRead> Pool<R> {
         self.change(|pool| {
             let removed =
                 pool.change_tree(id, |meta, root| meta.remove_mappings(root, (range.start, range.end)))?;
-            pool.device_mut(id)?.details.mapped_blocks -= removed;
+            let details = &mut pool.device_mut(id)?.details;
+            let damaged = || ThinError::Node {
+                block: root,
+                what: format!("more than its {} mappings", details.mapped_blocks),
+            };
+            details.mapped_blocks = details.mapped_blocks.checked_sub(removed).ok_or_else(damaged)?;
             Ok(removed)
         })
     }
@@ -184,6 +191,18 @@ impl<R: MetaRead> Pool<R> {
             Err(ThinError::Broken)
         });
         if any { Ok(true) } else { found.map(|()| false) }
+    }
+}
+
+/// A mapping whose data block exists.
+fn checked(id: ThinId, vblock: u64, value: u64, total: u64) -> Result<BlockTime, ThinError> {
+    match BlockTime::unpack(value) {
+        mapping if mapping.block < total => Ok(mapping),
+        BlockTime { block, .. } => {
+            let what =
+                format!("block {vblock} of device {id} is mapped there, but there are {total} data blocks");
+            Err(ThinError::SpaceMap { map: "data", block, what })
+        }
     }
 }
 

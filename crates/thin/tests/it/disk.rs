@@ -30,6 +30,11 @@ impl Disk {
         disk
     }
 
+    /// The same device, larger.
+    pub fn grown(&self, size: u64) -> Self {
+        Disk { blocks: self.blocks.clone(), size }
+    }
+
     pub fn put(&self, number: u64, page: &Page) {
         assert!(number < self.size, "block {number} beyond the end");
         self.blocks.lock().unwrap_or_else(PoisonError::into_inner).insert(number, Box::new(*page));

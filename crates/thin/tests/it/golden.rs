@@ -56,9 +56,12 @@ fn check_pool(name: &str, image: &[u8], want: &serde_json::Value) {
         }
         disk.commit(&mut pool);
         disk.check_twice();
-        ids.iter().take(5).for_each(|id| drop(pool.delete(*id).unwrap()));
+        for id in ids.iter().take(5) {
+            pool.delete(*id).unwrap();
+        }
         disk.commit(&mut pool);
         disk.check_twice();
+        assert!(!pool.is_changed());
         let reopened = Pool::open(disk).unwrap();
         assert_eq!(reopened.data_fill().used, pool.data_fill().used);
     }

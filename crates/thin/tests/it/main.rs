@@ -6,7 +6,9 @@
     reason = "tests fail by panicking and say what they skip"
 )]
 
+mod damage;
 mod disk;
 mod format;
 mod golden;
 mod histories;
+mod large;

@@ -1,0 +1,269 @@
+//! Trees of three levels, full pools, growing pools, the end of time, replays.
+
+use crate::disk::Disk;
+use std::collections::BTreeMap;
+use umbra_base::ErrorCode;
+use umbra_thin::{
+    Format, LogUse, Plan, Pool, Snapshot, Superblock, ThinError, ThinId, format,
+    log::{Change, Record},
+};
+
+fn new_pool(data_blocks: u64, metadata_blocks: u64) -> (Disk, Pool<Disk>) {
+    let disk = Disk::new(metadata_blocks);
+    let wish = Format { uuid: [3; 16], data_block_sectors: 128, data_blocks, metadata_blocks };
+    disk.write(&format(&wish).unwrap());
+    (disk.clone(), Pool::open(disk).unwrap())
+}
+
+fn write(pool: &mut Pool<Disk>, id: u32, vblock: u64) -> Result<Plan, ThinError> {
+    let plan = pool.plan_write(ThinId(id), vblock)?;
+    match plan {
+        Plan::InPlace(_) => {}
+        Plan::Fresh { to } | Plan::Copy { to, .. } => {
+            pool.finish_write(ThinId(id), vblock, to).inspect_err(|_| pool.abort_write(plan))?;
+        }
+    }
+    Ok(plan)
+}
+
+fn snapshot(pool: &mut Pool<Disk>, origin: u32, copy: u32) {
+    pool.snapshot(&[Snapshot { origin: ThinId(origin), copy: ThinId(copy) }]).unwrap();
+}
+
+#[test]
+fn trees_of_three_levels_stay_valid_through_every_operation() {
+    let (disk, mut pool) = new_pool(200_000, 8192);
+    pool.create(ThinId(1)).unwrap();
+    let mut model = BTreeMap::new();
+    let mut put = |pool: &mut Pool<Disk>, vblock: u64| {
+        write(pool, 1, vblock).unwrap();
+        model.insert(vblock, ());
+    };
+    (0..30_000).for_each(|vblock| put(&mut pool, vblock));
+    (0..16_000u64).for_each(|i| put(&mut pool, i.wrapping_mul(0x9E37_79B9) % 1_000_000));
+    disk.commit(&mut pool);
+    disk.check();
+    snapshot(&mut pool, 1, 2);
+    (0..3000u64).for_each(|i| put(&mut pool, i * 331 % 900_000));
+    snapshot(&mut pool, 1, 3);
+    disk.commit(&mut pool);
+    disk.check();
+    // Ranges that begin and end anywhere, small and large.
+    for (from, len) in [(100, 1), (0, 84), (29_000, 700_000), (10, 20_000), (950_000, 90_000), (24_000, 3000)]
+    {
+        let before = model.len();
+        model.retain(|at, ()| !(from..from + len).contains(at));
+        let removed = pool.discard(ThinId(1), from..from + len).unwrap();
+        assert_eq!(removed as usize, before - model.len());
+        disk.commit(&mut pool);
+        disk.check();
+    }
+    let found: Vec<_> = pool.mappings(ThinId(1), 0..1 << 20).unwrap().iter().map(|(at, _)| *at).collect();
+    assert_eq!(found, model.keys().copied().collect::<Vec<_>>());
+    pool.delete(ThinId(2)).unwrap();
+    disk.commit(&mut pool);
+    disk.check();
+    pool.discard(ThinId(1), 0..1 << 20).unwrap();
+    assert_eq!(pool.details(ThinId(1)).unwrap().mapped_blocks, 0);
+    pool.delete(ThinId(3)).unwrap();
+    disk.commit(&mut pool);
+    disk.check_twice();
+    disk.commit(&mut pool);
+    assert_eq!(pool.data_fill().used, 0);
+    assert_eq!(pool.data_fill().free, 200_000);
+}
+
+#[test]
+fn many_copies_and_devices_stay_valid() {
+    let (disk, mut pool) = new_pool(3000, 2048);
+    pool.create(ThinId(0)).unwrap();
+    for vblock in 0..600 {
+        write(&mut pool, 0, vblock * 3).unwrap();
+    }
+    // Counts far above two, and more devices than a leaf of details holds.
+    for round in 0..12 {
+        let pairs: Vec<_> = (0..25)
+            .map(|i| Snapshot { origin: ThinId(round * i), copy: ThinId(1000 * (round + 1) + i) })
+            .filter(|pair| pool.details(pair.origin).is_ok())
+            .collect();
+        pool.snapshot(&pairs).unwrap();
+        for i in 0..20 {
+            write(&mut pool, 0, i * 90).unwrap();
+        }
+        let last = pairs.last().unwrap().copy.0;
+        for i in 0..10 {
+            write(&mut pool, last, i * 177).unwrap();
+        }
+        disk.commit(&mut pool);
+    }
+    for i in 1..400 {
+        pool.create(ThinId(50_000 + i * 7)).unwrap();
+    }
+    disk.commit(&mut pool);
+    disk.check_twice();
+    let ids: Vec<_> = pool.device_ids().collect();
+    for (n, id) in ids.iter().enumerate().filter(|(n, _)| n % 3 != 0) {
+        pool.delete(*id).unwrap();
+        if n % 50 == 1 {
+            disk.commit(&mut pool);
+            disk.check();
+        }
+    }
+    disk.commit(&mut pool);
+    disk.check_twice();
+}
+
+#[test]
+fn a_commit_can_always_be_written_when_metadata_is_full() {
+    let (disk, mut pool) = new_pool(20_000, 160);
+    pool.create(ThinId(1)).unwrap();
+    let mut refused = 0;
+    for i in 0..20_000u64 {
+        match write(&mut pool, 1, i.wrapping_mul(0x9E37_79B9) % (1 << 24)) {
+            Ok(_) => {}
+            Err(error) => {
+                assert_eq!(error.code(), ErrorCode::InsufficientStorage);
+                refused += 1;
+                disk.commit(&mut pool);
+                if refused > 5 {
+                    break;
+                }
+            }
+        }
+        if i % 3000 == 100 {
+            let copy = ThinId(i as u32);
+            drop(pool.snapshot(&[Snapshot { origin: ThinId(1), copy }]));
+        }
+    }
+    assert!(refused > 5, "the metadata never ran full");
+    disk.check_twice();
+    // Giving up works when taking no longer does.
+    pool.discard(ThinId(1), 0..1 << 20).unwrap();
+    disk.commit(&mut pool);
+    disk.check();
+    for id in pool.device_ids().collect::<Vec<_>>() {
+        pool.delete(id).unwrap();
+        disk.commit(&mut pool);
+        disk.check();
+    }
+    pool.create(ThinId(7)).unwrap();
+    write(&mut pool, 7, 3).unwrap();
+    disk.commit(&mut pool);
+    disk.check_twice();
+}
+
+#[test]
+fn a_pool_grows_in_both_directions() {
+    let (disk, mut pool) = new_pool(1000, 300);
+    pool.create(ThinId(1)).unwrap();
+    for vblock in 0..1000 {
+        write(&mut pool, 1, vblock).unwrap();
+    }
+    assert!(matches!(write(&mut pool, 1, 1000), Err(ThinError::DataFull { total: 1000 })));
+    disk.commit(&mut pool);
+    pool.extend_data(40_000).unwrap();
+    for vblock in 1000..30_000 {
+        write(&mut pool, 1, vblock).unwrap();
+    }
+    disk.commit(&mut pool);
+    disk.check_twice();
+    let disk = disk.grown(40_000);
+    let mut pool = Pool::open(disk.clone()).unwrap();
+    pool.extend_metadata(40_000).unwrap();
+    assert!(pool.metadata_fill().free > 35_000);
+    for vblock in 30_000..40_000 {
+        write(&mut pool, 1, vblock * 5).unwrap();
+    }
+    disk.commit(&mut pool);
+    disk.check_twice();
+    assert!(pool.extend_data(100).is_err());
+    assert!(pool.extend_metadata(100).is_err());
+}
+
+#[test]
+fn the_last_snapshot_time_is_refused() {
+    let (disk, pool) = new_pool(100, 100);
+    let superblock = Superblock { time: (1 << 24) - 2, ..pool.superblock().clone() };
+    disk.put(0, &superblock.encode());
+    let mut pool = Pool::open(disk.clone()).unwrap();
+    pool.create(ThinId(1)).unwrap();
+    snapshot(&mut pool, 1, 2);
+    let last = pool.snapshot(&[Snapshot { origin: ThinId(1), copy: ThinId(3) }]).unwrap_err();
+    assert_eq!(last.code(), ErrorCode::LimitReached);
+    write(&mut pool, 1, 5).unwrap();
+    disk.commit(&mut pool);
+    disk.check_twice();
+}
+
+#[test]
+fn a_refused_group_changes_nothing() {
+    let (disk, mut pool) = new_pool(100, 100);
+    pool.create(ThinId(1)).unwrap();
+    pool.create(ThinId(2)).unwrap();
+    let pair = |origin, copy| Snapshot { origin: ThinId(origin), copy: ThinId(copy) };
+    for pairs in [
+        vec![],
+        vec![pair(1, 3), pair(9, 4)],
+        vec![pair(1, 3), pair(2, 3)],
+        vec![pair(1, 2)],
+        vec![pair(1, 3), pair(2, 1 << 24)],
+        vec![pair(1, 1)],
+    ] {
+        pool.snapshot(&pairs).unwrap_err();
+        assert_eq!(pool.device_ids().count(), 2, "{pairs:?}");
+        assert_eq!(pool.superblock().time, 0);
+    }
+    snapshot(&mut pool, 1, 3);
+    disk.commit(&mut pool);
+    disk.check_twice();
+}
+
+#[test]
+fn replaying_twice_is_replaying_once() {
+    let (disk, mut pool) = new_pool(100, 200);
+    pool.create(ThinId(1)).unwrap();
+    write(&mut pool, 1, 0).unwrap();
+    disk.commit(&mut pool);
+    let device = ThinId(1);
+    let changes = [
+        Change::Map { device, vblock: 5, block: 40, len: 3 },
+        Change::Unmap { device, vblock: 6, len: 1 },
+        Change::Unmap { device, vblock: 0, len: 1 << 30 },
+        Change::Map { device, vblock: 9, block: 50, len: 1 },
+        Change::Map { device: ThinId(7), vblock: 9, block: 50, len: 1 },
+    ];
+    let replay = |pool: &mut Pool<Disk>, changes: &[Change]| {
+        changes
+            .iter()
+            .zip(0..)
+            .try_for_each(|(change, sequence)| pool.replay(&Record { sequence, change: *change }))
+    };
+    replay(&mut pool, &changes).unwrap();
+    let after = pool.mappings(device, 0..100).unwrap();
+    assert_eq!(after.iter().map(|(at, to)| (*at, to.block)).collect::<Vec<_>>(), [(9, 50)]);
+    replay(&mut pool, &changes[3..]).unwrap();
+    pool.end_replay();
+    assert_eq!(pool.mappings(device, 0..100).unwrap(), after);
+    // A block that is in use cannot be anybody else's, nor one that does not exist.
+    for block in [50, 100, u64::MAX >> 1] {
+        let error = replay(&mut pool, &[Change::Map { device, vblock: 20, block, len: 1 }]).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::Corrupt);
+    }
+    disk.commit(&mut pool);
+    disk.check_twice();
+}
+
+#[test]
+fn the_log_bit_stands_in_the_superblock_while_a_log_may_hold_writes() {
+    let (disk, mut pool) = new_pool(100, 100);
+    let commit = pool.begin_commit(LogUse::MayHoldWrites).unwrap();
+    disk.write(&commit);
+    assert!(matches!(pool.begin_commit(LogUse::Empty), Err(ThinError::CommitInFlight)));
+    pool.commit_durable(commit.transaction);
+    let superblock = Superblock::decode(&commit.superblock, 0).unwrap();
+    assert_eq!(superblock.incompat, umbra_thin::INCOMPAT_LOG);
+    assert_eq!(superblock.trans_id, 1);
+    superblock.check_writable().unwrap();
+    disk.commit(&mut pool);
+    assert_eq!(pool.superblock().incompat, 0);
+}
