@@ -1,0 +1,41 @@
+//! The store, judged from outside: random histories that end in a clean stop, in the death of the process or in the
+//! loss of the machine at any write; then every volume is read back, and the pool's metadata goes to our checker and
+//! to Debian's `thin_check`.
+//!
+//! A failing history prints its seed; `UMBRA_SEED=N` runs that one alone, `UMBRA_HISTORIES=N` runs that many.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr)] // in helpers of tests, which clippy does not take for tests
+
+mod disk;
+mod history;
+mod judge;
+mod model;
+
+use history::{Ending, History};
+
+fn run(ending: Ending, histories: u64) {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let seeds = match number("UMBRA_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 1..1 + number("UMBRA_HISTORIES").unwrap_or(histories),
+    };
+    for seed in seeds {
+        let result = std::panic::catch_unwind(|| History::new(seed, ending).run());
+        assert!(result.is_ok(), "history {seed} of {ending:?} failed: repeat it with UMBRA_SEED={seed}");
+    }
+}
+
+#[test]
+fn a_clean_stop_leaves_a_pool_for_anyone() {
+    run(Ending::Close, 12);
+}
+
+#[test]
+fn the_death_of_the_process_at_any_write_loses_nothing_acknowledged() {
+    run(Ending::Death, 40);
+}
+
+#[test]
+fn the_loss_of_the_machine_at_any_write_loses_nothing_flushed() {
+    run(Ending::PowerLoss, 40);
+}
