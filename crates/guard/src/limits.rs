@@ -21,6 +21,8 @@ pub const TICK: Duration = Duration::from_millis(50);
 pub const HAND_GRACE: Duration = Duration::from_millis(100);
 /// How much later than the primary the twin thaws.
 pub const TWIN_GRACE: Duration = Duration::from_millis(200);
+/// How long undo programs wait, at the end of the window, for file systems that do not thaw.
+pub const PATIENCE: Duration = Duration::from_millis(500);
 /// How much later than the primary the twin runs undo programs.
 pub const TWIN_UNDO_GRACE: Duration = Duration::from_secs(1);
 /// How long the hands and the twin may take to be ready.

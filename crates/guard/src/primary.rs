@@ -25,7 +25,7 @@ use crate::{
     Undo,
     board::{Board, Fs, UndoState},
     hand::{Hand, Order, Outcome},
-    limits::TICK,
+    limits::{PATIENCE, TICK},
     mounts::Opened,
     protocol::{Numbered, Reply, Request},
     record::Record,
@@ -328,10 +328,17 @@ impl Primary {
                 (0..self.record.board.undos()).filter(|index| self.record.board.undo(*index).is_owed());
             self.queue.extend(owed.map(|index| (index, None)));
         }
-        while self.running.is_none() {
+        while self.running.is_none() && !self.waits_for_thaw() {
             let Some((index, id)) = self.queue.pop_front() else { return };
             self.start_undo(index, id);
         }
+    }
+
+    /// File systems come first, since an undo command may need them; but where storage stalls, a writer is not held for it.
+    fn waits_for_thaw(&self) -> bool {
+        let now = Instant::from_nanos(boottime_nanos());
+        let patient = self.board().window_until().is_none_or(|until| now < until + PATIENCE);
+        patient && !self.board().all_free()
     }
 
     fn start_undo(&mut self, index: usize, id: Option<u64>) {

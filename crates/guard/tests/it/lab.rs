@@ -17,6 +17,11 @@ pub enum Kind {
     Tmpfs,
 }
 
+thread_local! {
+    /// What the test has stopped: a failed test must leave nothing that can never end.
+    static STOPPED: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+}
+
 pub struct Lab {
     folder: tempfile::TempDir,
     /// Unmounted in reverse, before the folder goes.
@@ -80,6 +85,7 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
+        STOPPED.take().into_iter().filter(|pid| is_alive(*pid)).for_each(resume);
         for path in self.mounts.borrow().iter() {
             thaw_by_force(path);
         }
@@ -166,6 +172,7 @@ pub fn kill(pid: u32) {
 }
 
 pub fn stop(pid: u32) {
+    STOPPED.with_borrow_mut(|stopped| stopped.push(pid));
     signal(pid, rustix::process::Signal::STOP);
 }
 

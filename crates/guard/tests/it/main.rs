@@ -172,11 +172,14 @@ fn a_writer_is_released_when_its_time_is_over() {
     let Some(lab) = Lab::new() else { return };
     let a = lab.mount(Kind::Ext4);
     let guard = guard(&lab, &[&a]);
+    let twin = *family(&guard).last().unwrap();
+    lab::stop(twin); // It would do the same a second later.
     guard.client.arm("v", Duration::from_millis(300), SOON).unwrap();
     guard.client.freeze(SOON).unwrap();
     let lost = guard.lost.recv_timeout(SOON).unwrap();
     assert_eq!(lost.code(), ErrorCode::WriterTimeout);
     wait_until("the undo ran", || undone(&lab) == "v\n");
+    lab::resume(twin);
     assert!(!is_frozen(&a.path));
 }
 
@@ -226,6 +229,27 @@ fn the_primary_killed_in_the_window_is_replaced_by_its_twin() {
     assert_eq!(undone(&lab), "w\n");
     assert!(recover(&lab.runtime()).unwrap().is_empty(), "the twin left nothing to recover");
     wait_until("every process is gone", || family.iter().all(|pid| !is_alive(*pid)));
+}
+
+#[test]
+fn the_death_of_the_primary_is_heard_while_the_others_are_still_at_work() {
+    let Some(lab) = Lab::new() else { return };
+    let a = lab.mount(Kind::Ext4);
+    let guard = guard(&lab, &[&a]);
+    guard.client.freeze(SOON).unwrap();
+    let family = family(&guard);
+    family[1..].iter().for_each(|pid| lab::stop(*pid));
+    kill(family[0]);
+    let lost = guard.lost.recv_timeout(SOON);
+    let found = std::thread::spawn({
+        let runtime = lab.runtime();
+        move || recover(&runtime)
+    });
+    family[1..].iter().for_each(|pid| lab::resume(*pid));
+    assert_eq!(lost.unwrap().code(), ErrorCode::GuardLost);
+    let found = found.join().unwrap().unwrap();
+    assert!(found.is_empty(), "recovery waits for those who are still at work: {found:?}");
+    assert!(!is_frozen(&a.path));
 }
 
 #[test]
@@ -326,6 +350,21 @@ fn a_primary_and_hand_that_hang_are_overtaken_by_the_twin() {
     lab::stop(family[1]);
     wait_until("the twin thaws", || !is_frozen(&a.path));
     lab::resume(family[1]);
+    lab::resume(family[0]);
+    guard.client.thaw(SOON).unwrap();
+}
+
+#[test]
+fn a_primary_and_twin_that_hang_are_overtaken_by_the_hand() {
+    let Some(lab) = Lab::new() else { return };
+    let a = lab.mount(Kind::Ext4);
+    let guard = guard_with(&lab, &[&a], Duration::from_millis(400));
+    guard.client.freeze(SOON).unwrap();
+    let family = family(&guard);
+    lab::stop(family[0]);
+    lab::stop(family[2]);
+    wait_until("the hand thaws", || !is_frozen(&a.path));
+    lab::resume(family[2]);
     lab::resume(family[0]);
     guard.client.thaw(SOON).unwrap();
 }
