@@ -19,6 +19,8 @@ const BLKROSET: libc::c_ulong = 0x125D;
 const BLKROGET: libc::c_ulong = 0x125E;
 const BLKRRPART: libc::c_ulong = 0x125F;
 const BLKFLSBUF: libc::c_ulong = 0x1261;
+const BLKPG: libc::c_ulong = 0x1269;
+const BLKPG_ADD_PARTITION: libc::c_int = 1;
 const BLKGETSIZE64: libc::c_ulong = 0x8008_1272;
 
 /// `LO_FLAGS_READ_ONLY`.
@@ -174,6 +176,43 @@ pub fn is_read_only(device: impl AsFd) -> io::Result<bool> {
 pub fn reread_partitions(device: impl AsFd) -> io::Result<()> {
     // SAFETY: BLKRRPART takes no argument.
     check(unsafe { libc::ioctl(device.as_fd().as_raw_fd(), BLKRRPART, 0) })?;
+    Ok(())
+}
+
+/// `struct blkpg_partition`.
+#[repr(C)]
+struct BlkpgPartition {
+    start: i64,
+    length: i64,
+    number: libc::c_int,
+    device_name: [u8; 64],
+    volume_name: [u8; 64],
+}
+
+/// `struct blkpg_ioctl_arg`.
+#[repr(C)]
+struct BlkpgArg {
+    op: libc::c_int,
+    flags: libc::c_int,
+    len: libc::c_int,
+    data: *const BlkpgPartition,
+}
+
+/// Tells the kernel of a partition that it has not found by itself (it may know no partition tables at all). EBUSY where
+/// there is one already.
+pub fn add_partition(disk: impl AsFd, number: u32, start: u64, len: u64) -> io::Result<()> {
+    let invalid = |_| io::Error::from(io::ErrorKind::InvalidInput);
+    let partition = BlkpgPartition {
+        start: i64::try_from(start).map_err(invalid)?,
+        length: i64::try_from(len).map_err(invalid)?,
+        number: libc::c_int::try_from(number).map_err(invalid)?,
+        device_name: [0; 64],
+        volume_name: [0; 64],
+    };
+    let len = size_of::<BlkpgPartition>() as libc::c_int;
+    let arg = BlkpgArg { op: BLKPG_ADD_PARTITION, flags: 0, len, data: &partition };
+    // SAFETY: BLKPG reads one blkpg_ioctl_arg and the blkpg_partition that it points at; both outlive the call.
+    check(unsafe { libc::ioctl(disk.as_fd().as_raw_fd(), BLKPG, std::ptr::from_ref(&arg)) })?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 //! device's cache back through a file view that nobody serves any more); the device is opened read-write and made
 //! read-only by BLKROSET, because a read-only loop could never become writable.
 
+use crate::partitions::Partition;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, makedev, mknodat};
 use std::{
     fs::{self, File, OpenOptions},
@@ -192,5 +193,25 @@ pub(crate) fn resize(path: &Path, backing: &Path) -> Result<()> {
     loopdev::set_capacity(&device).map_err(what)?;
     // With a partition in use the kernel keeps its old table, as with every disk.
     let _ = loopdev::reread_partitions(&device);
+    Ok(())
+}
+
+/// Tells the kernel of the partitions that it has not found by itself: some kernels know no GPT.
+pub(crate) fn add_partitions(path: &Path, partitions: &[Partition]) -> Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    for partition in partitions {
+        let device = path.with_file_name(format!("{name}p{}", partition.number));
+        if Path::new("/sys/class/block").join(device.file_name().unwrap_or_default()).exists() {
+            continue;
+        }
+        let disk = File::open(path).map_err(|error| Error::io(format!("open {}", path.display()), error))?;
+        match loopdev::add_partition(&disk, partition.number, partition.start, partition.len) {
+            // Found by the kernel in the meantime.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::BUSY.raw_os_error()) => {}
+            result => {
+                result.map_err(|error| Error::io(format!("add partition {}", device.display()), error))?
+            }
+        }
+    }
     Ok(())
 }

@@ -256,8 +256,10 @@ impl Running {
 
     fn make_device(&mut self, read_only: bool) -> Result<()> {
         if self.state.device.is_none() {
-            self.state.device = Some(device::create(&self.folder.disk(), Scan::Partitions)?.path);
+            let path = device::create(&self.folder.disk(), Scan::Partitions)?.path;
+            self.state.device = Some(path.clone());
             self.state.access = DeviceWish::ReadWrite;
+            device::add_partitions(&path, &self.state.partitions)?;
         }
         self.set_read_only(read_only)
     }
@@ -299,7 +301,10 @@ impl Running {
         self.state.size_bytes = self.handle.status().size_bytes;
         self.read_table()?;
         match &self.state.device {
-            Some(path) => device::resize(path, &self.folder.disk()),
+            Some(path) => {
+                device::resize(path, &self.folder.disk())?;
+                device::add_partitions(path, &self.state.partitions)
+            }
             None => Ok(()),
         }
     }

@@ -1,14 +1,16 @@
 //! The sandbox's view of the host, built in its own mount namespace.
 //!
-//! Order: everything that shall be seen elsewhere or stay writable is taken as a detached mount first; then every mount
-//! becomes read-only; then private folders are laid over, and last the detached mounts are put in their places.
+//! Order: everything that shall be seen elsewhere or stay writable is taken as a detached mount first; what would only be
+//! kept alive in here is let go; then every mount becomes read-only; then private folders are laid over, and last the
+//! detached mounts are put in their places.
 
 use super::spec::Sandbox;
+use crate::mounts;
 use rustix::{
     fs::{CWD, FileType, Mode, makedev, mknodat},
     mount::{
-        MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, mount_change, move_mount,
-        open_tree,
+        MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, mount_change,
+        move_mount, open_tree, unmount,
     },
 };
 use std::{
@@ -28,6 +30,8 @@ const PRIVATE: [&str; 4] = ["/tmp", "/var/tmp", "/run", "/dev/shm"];
 /// The devices that do no harm: name, major, minor.
 const DEVICES: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+/// Loop devices (Documentation/admin-guide/devices.txt): what attached LUNs are.
+const LOOP_MAJOR: u32 = 7;
 const DEVICE_LINKS: [(&str, &str); 4] = [
     ("/dev/fd", "/proc/self/fd"),
     ("/dev/stdin", "/proc/self/fd/0"),
@@ -75,6 +79,7 @@ pub(super) fn build(sandbox: &Sandbox) -> Result<()> {
     for path in &sandbox.writable {
         taken.push(take(path, path)?);
     }
+    let_go(sandbox)?;
     mount_read_only_recursively(root).map_err(what(root))?;
     private_proc()?;
     private_devices()?;
@@ -86,6 +91,25 @@ pub(super) fn build(sandbox: &Sandbox) -> Result<()> {
     }
     taken.iter().try_for_each(put)?;
     std::env::set_current_dir(root).map_err(what(root))
+}
+
+/// Unmounts, in this view only, other attached LUNs and whatever lies below the folders that are laid over. A namespace
+/// that goes on holding a mount keeps its file system alive after the host has unmounted it: it would not be quiet, and
+/// its device would stay busy.
+fn let_go(sandbox: &Sandbox) -> Result<()> {
+    let hidden = |path: &Path| {
+        let over = PRIVATE.iter().map(Path::new).chain(sandbox.hidden.iter().map(PathBuf::as_path));
+        over.into_iter().any(|folder| path != folder && path.starts_with(folder))
+    };
+    for mount in mounts::list()?.iter().rev() {
+        let image = ["squashfs", "erofs", "iso9660"].contains(&mount.fs_type.as_str());
+        let device = mount.fs_type.starts_with("fuse") || mount.dev.major == LOOP_MAJOR && !image;
+        if mount.path != Path::new("/") && (device || hidden(&mount.path)) {
+            // One that is gone or that cannot be reached any more is let go already.
+            let _ = unmount(&mount.path, UnmountFlags::DETACH);
+        }
+    }
+    Ok(())
 }
 
 fn take(source: &Path, target: &Path) -> Result<Taken> {

@@ -83,6 +83,16 @@ impl Bench {
         path
     }
 
+    /// Another LUN with the same bytes, as a copy has them.
+    pub fn copy(&self) -> Bench {
+        let bench = Bench::new(0);
+        let bytes = self.target.lu.lock().unwrap().disk.clone();
+        let mut lu = bench.target.lu.lock().unwrap();
+        (lu.disk, lu.durable) = (bytes.clone(), bytes);
+        drop(lu);
+        bench
+    }
+
     pub fn unmount(&mut self, path: &Path) {
         run("umount", &[path.to_str().unwrap()]);
         self.mounts.retain(|mount| mount != path);
