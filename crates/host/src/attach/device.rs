@@ -52,7 +52,11 @@ pub(crate) fn create(backing: &Path, scan: Scan) -> Result<LoopDevice> {
             continue;
         }
         match configure(&device, &file, backing, scan) {
-            Ok(()) => return Ok(LoopDevice { path, file: device }),
+            Ok(()) => {
+                // The mark of BLKROSET outlives the binding that it was meant for.
+                loopdev::set_read_only(&device, false).map_err(what)?;
+                return Ok(LoopDevice { path, file: device });
+            }
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::BUSY.raw_os_error()) => {}
             Err(error) => return Err(what(error)),
         }
