@@ -285,7 +285,7 @@ pub fn iscsi_inq(
     run(&mut command)
 }
 
-fn with_secret(command: &mut Command, secret: Option<&v1::HostSecret>) {
+pub fn with_secret(command: &mut Command, secret: Option<&v1::HostSecret>) {
     if let Some(secret) = secret {
         command.env("LIBISCSI_CHAP_USERNAME", &secret.user).env("LIBISCSI_CHAP_PASSWORD", &secret.secret);
     }
