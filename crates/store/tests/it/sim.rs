@@ -102,7 +102,11 @@ struct State {
     events: Vec<Event>,
     faults: Faults,
     failed_file: Option<usize>,
+    after_sync: Option<Hook>,
 }
+
+/// Called after each flush with the file that was flushed, outside of every lock of the disk.
+pub type Hook = Arc<dyn Fn(usize) + Send + Sync>;
 
 /// How everything ended.
 #[derive(Debug, Clone, Copy)]
@@ -129,7 +133,12 @@ impl Sim {
             events: Vec::new(),
             faults: Faults::default(),
             failed_file: None,
+            after_sync: None,
         })))
+    }
+
+    pub fn set_hook(&self, hook: Option<Hook>) {
+        self.state().after_sync = hook;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -269,6 +278,11 @@ impl BlockFile for SimFile {
         let mut state = self.begin()?;
         if state.faults.lying_flush != Some(self.index) {
             state.events.push(Event::Sync { file: self.index });
+        }
+        let hook = state.after_sync.clone();
+        drop(state);
+        if let Some(hook) = hook {
+            hook(self.index);
         }
         Ok(())
     }

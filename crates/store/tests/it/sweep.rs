@@ -371,6 +371,53 @@ fn losses_while_writers_and_commits_overlap_keep_what_was_promised() {
     run.sweep(run.sim.moment() / 100 + 1);
 }
 
+/// What is written while a commit is on its way stands in the log's next segment; after a loss of the process in
+/// that time both segments are needed.
+#[test]
+fn writes_during_a_commit_survive_the_death_of_the_process() {
+    let mut run = Run::new(5, Faults::default());
+    run.create(1);
+    run.create(2);
+    let notes = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let (volume, sim, noted) = (run.volume(2), run.sim.clone(), notes.clone());
+    run.sim.set_hook(Some(Arc::new(move |file| {
+        if file == META {
+            let mut noted = noted.lock().unwrap();
+            let (first, token) = (noted.len() * 70, 500 + noted.len() as u64);
+            let begun = sim.moment();
+            volume.write((first * SECTOR) as u64, &token.to_le_bytes().repeat(SECTOR / 8)).unwrap();
+            noted.push((first, Version { token, begun, acknowledged: sim.moment() }));
+        }
+    })));
+    for round in 0..4 {
+        run.change(1, round * 130, 20, 10 + round as u64);
+        run.flush(1);
+    }
+    run.sim.set_hook(None);
+    let device = run.devices.get_mut(&2).unwrap();
+    notes.lock().unwrap().iter().for_each(|(at, version)| device.sectors[*at].push(*version));
+    run.sweep(1);
+    for moment in run.devices[&2].made.1..=run.sim.moment() {
+        die_again_after_recovery(&run.sim.after(moment, Loss::Process), moment);
+    }
+}
+
+/// Segments that a recovery entered must not stand in the way of the next one.
+fn die_again_after_recovery(sim: &Sim, moment: usize) {
+    let last = SIZE - SECTOR as u64;
+    for round in 1..3u8 {
+        let store = open(sim, 1);
+        let volume = store.open(ThinId(2), SIZE).unwrap();
+        volume.discard(last / BLOCK * BLOCK, BLOCK).unwrap();
+        volume.write(last, &[round; SECTOR]).unwrap();
+        drop((volume, store));
+        let mut sector = [0; SECTOR];
+        let store = open(sim, 1);
+        store.open(ThinId(2), SIZE).unwrap().read(last, &mut sector).unwrap();
+        assert_eq!(sector, [round; SECTOR], "after the loss at moment {moment}");
+    }
+}
+
 /// A short run that meets every kind of operation.
 fn short_run(run: &mut Run) {
     run.create(1);
