@@ -7,6 +7,7 @@ use super::scene::Scene;
 use std::{
     collections::HashMap,
     fs,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -95,6 +96,12 @@ pub fn mounts(folder: &Path) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = points.filter(|point| point.starts_with(folder)).collect();
     found.reverse();
     found
+}
+
+/// Whether no file system is mounted from a device any more, in whichever mount namespace: only then it is quiet.
+pub fn is_quiet(device: &str) -> bool {
+    let exclusive = i32::try_from(rustix::fs::OFlags::EXCL.bits()).unwrap_or(0);
+    fs::OpenOptions::new().read(true).custom_flags(exclusive).open(device).is_ok()
 }
 
 /// A path of mountinfo, in which blanks and the like stand as `\ooo`.

@@ -2,7 +2,8 @@
 
 use super::{
     super::{
-        process::run,
+        found,
+        process::{run, until},
         reader::{Login, SECOND, login_refused, luns_seen},
         record::{Head, Recorder, Step},
         scene::{Scene, field, text},
@@ -10,6 +11,10 @@ use super::{
     },
     Lun, breaking,
 };
+use std::time::Duration;
+
+/// Longest time for the kernel to let go of an unmounted device.
+const QUIET: Duration = Duration::from_secs(10);
 
 const BLIND: Head = Head {
     name: "second_host_sees_nothing",
@@ -52,6 +57,8 @@ async fn reads(scene: &Scene, step: &mut Step, login: &Login, portal: &str, clon
     let lun = clones.first().ok_or_else(|| Trouble::new("there is no broken LUN"))?;
     // Quiet while two hosts look at it: a mounted file system belongs to one host.
     scene.umbra(step, &["lun", "unmount", text(&scene.clone_of(lun.volume))]).await?;
+    let device = lun.device.as_str();
+    until("the device is quiet", QUIET, None, async || found::is_quiet(device)).await?;
     let unmasked = scene.umbra(step, &["lun", "unmask", &lun.id, "--to", SECOND.0]).await?;
     let seen = luns_seen(scene, login, portal).await?;
     step.fact("luns_seen", seen.clone());
