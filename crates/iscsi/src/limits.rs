@@ -30,9 +30,9 @@ pub const FIRST_BURST: u32 = 64 << 10;
 /// R2Ts that one command may have open.
 pub const OUTSTANDING_R2T: u32 = 4;
 /// Data of one write command.
-pub const COMMAND_DATA: u32 = 16 << 20;
+pub const COMMAND_DATA: u32 = 8 << 20;
 /// Solicited data of one session: further commands wait for their R2T.
-pub const SESSION_DATA: u64 = 32 << 20;
+pub const SESSION_DATA: u64 = 16 << 20;
 /// Immediate commands open beyond the command window.
 pub const IMMEDIATE_COMMANDS: usize = 16;
 /// Task management requests open.

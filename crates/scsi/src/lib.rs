@@ -23,6 +23,8 @@ pub mod provision;
 pub mod report;
 mod sense;
 mod table;
+#[cfg(test)]
+mod tests;
 mod unit;
 mod vpd;
 

@@ -4,8 +4,8 @@
 pub const BLOCK: u64 = 512;
 /// Logical blocks per physical block, as a power of two: 4096 bytes.
 pub const PHYSICAL_EXPONENT: u8 = 3;
-/// Blocks of one read, write or verify: 8 MiB.
-pub const TRANSFER_BLOCKS: u32 = 16_384;
+/// Blocks of one read, write or verify: 4 MiB.
+pub const TRANSFER_BLOCKS: u32 = 8_192;
 /// Blocks of a transfer that suits us best: 1 MiB.
 pub const OPTIMAL_TRANSFER_BLOCKS: u32 = 2_048;
 /// Blocks of one COMPARE AND WRITE.

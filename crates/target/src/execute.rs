@@ -20,6 +20,8 @@ use umbra_scsi::{
 pub(crate) struct Scratch {
     bytes: Vec<u8>,
     used: usize,
+    /// All that the command has for the initiator, where that is more than `used`.
+    has: Option<u64>,
 }
 
 impl Scratch {
@@ -32,7 +34,7 @@ impl Scratch {
     }
 
     pub fn shrink(&mut self) {
-        self.used = 0;
+        (self.used, self.has) = (0, None);
         if self.bytes.len() > KEPT_BUFFER {
             self.bytes = Vec::new();
         }
@@ -48,16 +50,13 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     pub fn completion<'a>(&'a self, scratch: &'a Scratch) -> Completion<'a> {
+        let takes = self.takes;
         if self.sense.is_empty() {
             let data_in = &scratch.bytes[..scratch.used];
-            Completion { status: status::GOOD, sense: &[], data_in, takes: self.takes }
+            Completion { status: status::GOOD, sense: &[], data_in, has: scratch.has, takes }
         } else {
-            Completion {
-                status: status::CHECK_CONDITION,
-                sense: &self.sense,
-                data_in: &[],
-                takes: self.takes,
-            }
+            let (status, sense) = (status::CHECK_CONDITION, self.sense.as_slice());
+            Completion { status, sense, takes, ..Completion::default() }
         }
     }
 }
@@ -181,12 +180,15 @@ impl<'a> Run<'a> {
         &self.work.command.data[..len as usize]
     }
 
+    /// Reads no more than the initiator takes.
     fn read(&mut self, extent: Extent) -> Result<(), Sense> {
-        let room = self.scratch.room(extent.bytes() as usize);
+        let taken = u64::from(self.work.command.read_length).next_multiple_of(BLOCK);
+        let len = extent.bytes().min(taken) as usize;
+        let room = self.scratch.room(len);
         if let Err(error) = self.slot.unit.read(extent.offset(), room) {
             return Err(self.failed("read", error));
         }
-        self.scratch.used = extent.bytes() as usize;
+        (self.scratch.used, self.scratch.has) = (len, Some(extent.bytes()));
         Ok(())
     }
 

@@ -1,4 +1,7 @@
 //! Bounds on what peers can make the driver hold; the protocol's own stand in `umbra_iscsi::limits`.
+//!
+//! Memory of one session at worst: solicited data (16 MiB) and unsolicited data (queue depth times the first burst, 9 MiB)
+//! of writes, [`READ_BYTES`] in workers and as much again on its way out, [`OUTPUT_BYTES`], and [`WORKERS`] kept buffers.
 
 use std::time::Duration;
 
@@ -16,6 +19,8 @@ pub const WORKERS: usize = 8;
 pub const STACK_BYTES: usize = 256 << 10;
 /// Bytes that wait for a socket before commands of that session wait too.
 pub const OUTPUT_BYTES: usize = 4 << 20;
+/// Data that the running reads of one session may make together; a larger one runs alone.
+pub const READ_BYTES: u64 = 8 << 20;
 /// How long a peer may refuse to take bytes.
 pub const SEND_TIME: Duration = Duration::from_secs(30);
 /// How often limits on time are looked at while nothing is received.
@@ -23,4 +28,4 @@ pub const TICK: Duration = Duration::from_secs(1);
 /// Bytes of one step of a long verify or WRITE SAME.
 pub const CHUNK: usize = 1 << 20;
 /// Buffer that a worker keeps between commands.
-pub const KEPT_BUFFER: usize = 2 << 20;
+pub const KEPT_BUFFER: usize = 1 << 20;

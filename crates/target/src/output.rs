@@ -34,6 +34,10 @@ impl Session {
                 self.socket.shutdown();
             }
             self.progress.notify_all();
+            if !state.queue.is_empty() {
+                // Commands may have waited for the output to shrink.
+                self.work.notify_one();
+            }
             state.collect();
         }
         if state.output.capacity() < batch.capacity() && batch.capacity() <= OUTPUT_BYTES {

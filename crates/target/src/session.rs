@@ -9,7 +9,7 @@
 
 use crate::execute::{self, Scratch};
 use crate::host::Host;
-use crate::limits::{STACK_BYTES, WORKERS};
+use crate::limits::{OUTPUT_BYTES, READ_BYTES, STACK_BYTES, WORKERS};
 use crate::slot::lock;
 use crate::socket::{PeerKey, Socket};
 use crate::target::Target;
@@ -90,6 +90,8 @@ pub(crate) struct Running {
     pub number: Option<u16>,
     pub aborted: bool,
     ordered: bool,
+    /// Bytes that it may read.
+    reads: u64,
     pub waiters: Vec<Arc<Waiter>>,
 }
 
@@ -193,6 +195,9 @@ impl Session {
                 return None;
             }
             if let Some(work) = state.next_work() {
+                if !state.queue.is_empty() && state.idle > 0 {
+                    self.work.notify_one();
+                }
                 return Some(work);
             }
             state.idle += 1;
@@ -217,14 +222,18 @@ impl Session {
         running.waiters.iter().for_each(|waiter| waiter.one_done());
     }
 
-    /// Ends everything and waits until nothing of this session runs. Called by its reader thread, last.
+    /// Ends everything and waits until nothing of this session runs. Called by its reader thread, last. What is being sent (a
+    /// logout response, a refusal) goes out before the socket is closed.
     pub fn wind_up(&self) {
         let mut state = self.state();
         state.ended = true;
         state.queue.clear();
-        self.socket.shutdown();
         self.work.notify_all();
         self.progress.notify_all();
+        while state.sending {
+            state = self.wait(&self.progress, state);
+        }
+        self.socket.shutdown();
         while state.workers > 0 || state.sending {
             state = self.wait(&self.progress, state);
         }
@@ -232,11 +241,16 @@ impl Session {
 }
 
 impl State {
-    /// The command whose turn it is. An ordered one waits for all before it, and all after it wait for it (SAM-5 section 8.6).
+    /// The command whose turn it is, if there is memory for what it reads. An ordered one waits for all before it, and all
+    /// after it wait for it (SAM-5 section 8.6).
     fn next_work(&mut self) -> Option<Work> {
-        let ordered = self.queue.front()?.command.attribute == ORDERED;
-        let blocked =
-            self.running.iter().any(|running| running.ordered) || (ordered && !self.running.is_empty());
+        let next = &self.queue.front()?.command;
+        let (ordered, reads) = (next.attribute == ORDERED, u64::from(next.read_length));
+        let reading: u64 = self.running.iter().map(|running| running.reads).sum();
+        let blocked = self.running.iter().any(|running| running.ordered)
+            || (ordered && !self.running.is_empty())
+            || (reading > 0 && reading + reads > READ_BYTES)
+            || self.output.len() > OUTPUT_BYTES;
         let nexus = self.nexus.as_mut()?;
         if blocked {
             return None;
@@ -256,6 +270,7 @@ impl State {
             number,
             aborted: false,
             ordered,
+            reads,
             waiters: Vec::new(),
         });
         Some(Work { command, host: Arc::clone(&nexus.host), cache, attention, id })

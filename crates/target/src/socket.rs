@@ -56,6 +56,14 @@ impl Socket {
         };
     }
 
+    /// Ends receiving: whoever reads returns; what is being sent goes on.
+    pub fn stop_receiving(&self) {
+        let _already_gone = match self {
+            Socket::Tcp(stream) => stream.shutdown(Shutdown::Read),
+            Socket::Unix(stream) => stream.shutdown(Shutdown::Read),
+        };
+    }
+
     pub fn peer(&self) -> String {
         match self {
             Socket::Tcp(stream) => {

@@ -49,7 +49,8 @@ impl Waiter {
         let ends = state.connection.closed().is_some();
         session.flush(state);
         if ends {
-            session.socket.shutdown();
+            // The reader may be waiting for the peer; it clears up once the answer is sent.
+            session.socket.stop_receiving();
         }
     }
 }

@@ -96,8 +96,10 @@ pub struct Completion<'a> {
     pub status: u8,
     /// Sense data, with CHECK CONDITION.
     pub sense: &'a [u8],
-    /// All that the command has for the initiator; sent as far as the initiator takes it.
+    /// What the command has for the initiator; sent as far as the initiator takes it.
     pub data_in: &'a [u8],
+    /// All that it has, where `data_in` was not made longer than the initiator takes; `None`: that is all.
+    pub has: Option<u64>,
     /// Bytes that the command takes from the initiator; `None`: what was sent.
     pub takes: Option<u64>,
 }

@@ -238,14 +238,12 @@ impl Full {
         let Some(task) = self.tasks.end(&self.negotiated, tag) else { return };
         self.open_window(link);
         let expected = u64::from(task.header.expected_data_length);
-        let (has, takes) = if task.header.write {
-            (expected, done.takes.unwrap_or(expected))
-        } else if task.header.read {
-            (expected, done.data_in.len() as u64)
-        } else {
-            (0, done.takes.unwrap_or(0).max(done.data_in.len() as u64))
+        let has = done.has.unwrap_or(done.data_in.len() as u64);
+        let residual = match (task.header.write, task.header.read) {
+            (true, _) => Residual::of(expected, done.takes.unwrap_or(expected)),
+            (false, true) => Residual::of(expected, has),
+            (false, false) => Residual::of(0, done.takes.unwrap_or(0).max(has)),
         };
-        let residual = Residual::of(has, takes);
         let readable = task.header.read && !task.header.write;
         let sent = if readable { done.data_in.len().min(expected as usize) } else { 0 };
         let data = &done.data_in[..sent];

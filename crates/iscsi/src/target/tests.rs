@@ -503,9 +503,10 @@ fn data_that_breaks_the_rules_ends_the_command_with_its_condition() {
     const UNEXPECTED: [u8; 3] = [0x0b, 0x0c, 0x0c];
     const AMOUNT: [u8; 3] = [0x0b, 0x0c, 0x0d];
     const SEQUENCE: [u8; 3] = [0x0b, 0x47, 0x05];
-    let unsolicited = &[("InitialR2T", "No"), ("FirstBurstLength", "1024")][..];
+    let unsolicited: &'static [_] = &[("InitialR2T", "No"), ("FirstBurstLength", "1024")];
     type Script = fn(&mut Pair);
-    let scripts: [(&str, &[(&str, &str)], Script, [u8; 3]); 7] = [
+    type Case = (&'static str, &'static [(&'static str, &'static str)], Script, [u8; 3]);
+    let scripts: [Case; 7] = [
         (
             "immediate data where there may be none",
             &[("ImmediateData", "No")],
@@ -614,7 +615,7 @@ fn solicited_memory_of_a_session_is_bounded() {
         });
         tags.collect()
     };
-    assert_eq!(asked(&pair.answers()), [1, 2], "two commands of 16 MiB fit");
+    assert_eq!(asked(&pair.answers()), [1, 2], "two commands of 8 MiB fit");
     assert_eq!(pair.target.abort(1), Aborted::Dropped);
     assert_eq!(asked(&pair.answers()), [3], "the third had to wait for one to end");
 }
@@ -660,6 +661,11 @@ fn residuals_count_what_did_not_fit() {
     pair.good(3, &[1; 512]);
     let (Response::DataIn(pdu), data) = pair.answer() else { panic!("not data") };
     assert_eq!((data.len(), pdu.overflow, pdu.residual), (100, true, 412));
+    let header = pair.command(5, READ_10, 512);
+    pair.send(header.build(), b"");
+    pair.target.complete(5, &Completion { data_in: &[1; 512], has: Some(2048), ..Completion::default() });
+    let (Response::DataIn(pdu), _) = pair.answer() else { panic!("not data") };
+    assert_eq!((pdu.overflow, pdu.residual), (true, 1536));
     let header = pair.command(4, WRITE_10, 1000);
     pair.send(header.build(), &[0; 1000]);
     pair.target.complete(4, &Completion { takes: Some(512), ..Completion::default() });

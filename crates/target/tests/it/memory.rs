@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, RwLock};
+use std::time::Duration;
 use umbra_target::{LogicalUnit, MappedRun, MediumError};
 
 const BLOCK: u64 = 4096;
@@ -97,7 +98,9 @@ impl MemoryUnit {
         if held.hold {
             held.waiting += 1;
             self.changed.notify_all();
-            held = self.changed.wait_while(held, |held| held.hold).unwrap();
+            // Not for ever: a test that fails while it holds writes must still end.
+            held =
+                self.changed.wait_timeout_while(held, Duration::from_secs(30), |held| held.hold).unwrap().0;
             held.waiting -= 1;
         }
     }

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 use umbra_iscsi::chap;
-use umbra_iscsi::pdu::request::{DataOut, Login, Logout, ScsiCommand, TaskManagement, stage};
+use umbra_iscsi::pdu::request::{DataOut, Login, Logout, NopOut, ScsiCommand, TaskManagement, stage};
 use umbra_iscsi::pdu::response::LoginResponse;
 use umbra_iscsi::pdu::{Bhs, Digests, FrameReader, Lun, RESERVED_TAG, Response, TextList, write_pdu};
 use umbra_target::Secret;
@@ -271,6 +271,25 @@ impl Raw {
     pub fn manage(&mut self, function: u8, lun: u16, referenced: u32) -> u8 {
         self.start_management(function, lun, referenced);
         self.managed()
+    }
+
+    /// Returns when the target has handled everything sent before.
+    pub fn ping(&mut self) {
+        let pdu = NopOut {
+            immediate: true,
+            final_bit: true,
+            task_tag: 0x4000,
+            transfer_tag: RESERVED_TAG,
+            cmd_sn: self.cmd_sn,
+            ..NopOut::default()
+        };
+        self.send(pdu.build(), b"ping");
+        loop {
+            match self.receive().expect("the target closed the connection") {
+                (Response::NopIn(pdu), data) if pdu.task_tag == 0x4000 => return assert_eq!(data, b"ping"),
+                (pdu, data) => self.note(pdu, data),
+            }
+        }
     }
 
     pub fn logout(&mut self) {
