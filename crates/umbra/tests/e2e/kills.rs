@@ -113,12 +113,13 @@ fn a_service_killed_in_the_window_leaves_nothing_frozen() {
 
 #[test]
 fn a_guard_killed_in_the_window_fails_the_set_and_thaws() {
-    for which in [0, 1] {
+    // The primary, its twin, and a hand for each of the two file systems.
+    for which in 0..4 {
         let Some((lab, volumes)) = paused_lab() else { return };
         let create = frozen(&lab, &volumes);
-        let pair = guards(lab.service.as_ref().unwrap().id());
-        assert_eq!(pair.len(), 2, "a pair of processes watches");
-        kill(pair[which]);
+        let all = guards(lab.service.as_ref().unwrap().id());
+        assert_eq!(all.len(), 4, "{all:?}");
+        kill(all[which]);
         all_writable(&volumes);
         failed_with(create, "guard_lost");
         nothing_half_made(&lab);
@@ -126,17 +127,17 @@ fn a_guard_killed_in_the_window_fails_the_set_and_thaws() {
 }
 
 #[test]
-fn both_guards_and_the_service_killed_are_thawed_at_the_next_start() {
+fn all_guards_and_the_service_killed_are_thawed_at_the_next_start() {
     let Some((mut lab, volumes)) = paused_lab() else { return };
     let create = frozen(&lab, &volumes);
-    let pair = guards(lab.service.as_ref().unwrap().id());
-    // Stopped first, so that none of the three acts on the death of another.
-    for pid in pair.iter().copied() {
+    let all = guards(lab.service.as_ref().unwrap().id());
+    // Stopped first, so that none of them acts on the death of another.
+    for pid in all.iter().copied() {
         let pid = rustix::process::Pid::from_raw(pid).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
     }
     lab.kill_service();
-    pair.into_iter().for_each(kill);
+    all.into_iter().for_each(kill);
     assert!(!writable_within(&volumes[1], BLINK), "nobody is left to thaw: the test would prove nothing");
     drop(create.wait_with_output());
     lab.start_service(&[]);

@@ -80,13 +80,6 @@ impl Postgres {
         eventually("PostgreSQL answers", Duration::from_secs(60), || self.query("select 1").code == 0);
     }
 
-    /// Another server's folders under the eyes of the same functions.
-    pub fn at(data: PathBuf, socket: PathBuf) -> Postgres {
-        fs::create_dir_all(&socket).unwrap();
-        chown(&socket, Some(NOBODY), Some(NOBODY)).unwrap();
-        Postgres { data, socket, server: None }
-    }
-
     pub fn pgbench(&self, args: &[&str]) -> Command {
         let mut command = as_nobody("pgbench");
         command.arg("-h").arg(&self.socket).args(["-U", "postgres"]).args(args).arg("postgres");
@@ -107,14 +100,6 @@ impl Postgres {
         let ran = self.query(sql).ok();
         let sums: Vec<i64> = ran.stdout.trim().split('|').map(|n| n.parse().unwrap()).collect();
         sums.try_into().expect("four sums")
-    }
-
-    /// A writer configuration for this server.
-    pub fn writer_config(&self) -> String {
-        format!(
-            "name = \"postgres\"\nkind = \"postgres\"\nsocket_dir = {:?}\nuser = \"postgres\"\n",
-            self.socket
-        )
     }
 
     pub fn stop(&mut self) {
