@@ -5,6 +5,7 @@
 
 use crate::{
     array::Access,
+    limits::{IN_USE_PAUSE, IN_USE_TRIES},
     node::{Node, blocking},
 };
 use std::path::{Path, PathBuf};
@@ -126,7 +127,19 @@ pub async fn make_device(node: &Node, lun: LunId, access: Access) -> Result<Stat
 
 /// Takes the block device of an attached LUN down, and keeps its file view.
 pub async fn remove_device(node: &Node, lun: LunId) -> Result<State> {
-    ask(node, lun, |attachment| attachment.make_device(DeviceWish::None)).await
+    patiently(|| ask(node, lun, |attachment| attachment.make_device(DeviceWish::None))).await
+}
+
+/// Does what needs a device that nobody has open, a few times: whoever lists volumes (udev, another service on this
+/// machine) has each device open for a moment.
+async fn patiently<T, F: Future<Output = Result<T>>>(work: impl Fn() -> F) -> Result<T> {
+    for _ in 0..IN_USE_TRIES {
+        match work().await {
+            Err(error) if error.code() == ErrorCode::VolumeInUse => tokio::time::sleep(IN_USE_PAUSE).await,
+            other => return other,
+        }
+    }
+    work().await
 }
 
 /// Makes everything acknowledged on an attached LUN durable.
@@ -141,11 +154,13 @@ pub async fn refresh(node: &Node, lun: LunId) -> Result<State> {
 
 /// Ends the attachment of a LUN, unless it is in use.
 pub async fn stop(node: &Node, lun: LunId) -> Result<v1::Outcome> {
-    let runtime = node.config.runtime.clone();
-    blocking(move || match attach::find(&runtime, lun)? {
-        Some(attachment) => attachment.detach().map(|()| v1::Outcome::Deleted),
-        // What a killed one left is cleared away.
-        None => attach::stop(&runtime, lun).map(|()| v1::Outcome::Unchanged),
+    patiently(|| {
+        let runtime = node.config.runtime.clone();
+        blocking(move || match attach::find(&runtime, lun)? {
+            Some(attachment) => attachment.detach().map(|()| v1::Outcome::Deleted),
+            // What a killed one left is cleared away.
+            None => attach::stop(&runtime, lun).map(|()| v1::Outcome::Unchanged),
+        })
     })
     .await
 }

@@ -2,8 +2,8 @@
 //!
 //! ```toml
 //! [service]
-//! runtime     = "/run/umbra"             # sockets, attachments, the guard's records; a tmpfs
-//! state       = "/var/lib/umbra"         # what survives a reboot: the list of exposures
+//! runtime     = "/run/umbra"             # sockets, attachments, mounts, the guard's records; a tmpfs
+//! state       = "/var/lib/umbra"         # made at the start; the service keeps nothing that must survive a reboot
 //! socket      = "/run/umbra/umbra.sock"  # management (umbra.v1.Service), root only; default RUNTIME/umbra.sock
 //! host_name   = "a"                      # this host in the array; default: the host name
 //! initiator   = "iqn.2026-11.io.umbra:host:a" # its iSCSI name; default: from /etc/machine-id
@@ -47,7 +47,7 @@ pub struct Options {
 pub struct Config {
     /// Sockets, attachments and the guard's records.
     pub runtime: PathBuf,
-    /// What survives a reboot.
+    /// A folder of the service's own on disk.
     pub state: PathBuf,
     /// The management socket.
     pub socket: PathBuf,

@@ -13,7 +13,7 @@ pub async fn run(node: &Node, key: &str) -> Result<v1::DeleteReply> {
     node.settle().await?;
     match lookup::any(node, key).await? {
         Found::Set(record) => delete_set(node, &record.id).await,
-        Found::Copy(record, copy) => delete_copy(node, &record.id, &copy).await,
+        Found::Copy(found) => delete_copy(node, &found.0.id, &found.1).await,
     }
 }
 

@@ -177,7 +177,13 @@ pub async fn unmount_copy(node: &Node, record: &v1::SetRecord, copy: &v1::CopyRe
 /// Detaches a LUN unless something uses it.
 pub async fn release(node: &Node, lun: LunId) {
     let _turn = node.locks.lock(&lun.to_string()).await;
-    match attachments::stop(node, lun).await {
+    let name = lun.to_string();
+    let released = match mounting::alive(node).await {
+        Ok(mounts) if mounts.iter().any(|mounted| mounted.lun_id == name) => return,
+        Ok(_) => attachments::stop(node, lun).await,
+        Err(error) => Err(error),
+    };
+    match released {
         Ok(_) => {}
         Err(error) if error.code() == ErrorCode::VolumeInUse => {
             tracing::debug!(%lun, "stays attached: in use")

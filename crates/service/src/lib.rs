@@ -44,4 +44,4 @@ mod writers;
 
 pub use config::{Config, DEFAULT_CONFIG, Options};
 pub use quiet::LogWriter;
-pub use serve::{run, serve};
+pub use serve::serve;

@@ -17,3 +17,7 @@ pub const PAGES: usize = 10_000;
 pub const EVENTS: usize = 1024;
 /// Longest call of the array that is not the cut: it may wait for a flush of the pool.
 pub const ARRAY_CALL: Duration = Duration::from_secs(60);
+/// How often a device that is in use is asked for again: whoever looks at all devices has each open for milliseconds.
+pub const IN_USE_TRIES: usize = 10;
+/// Pause between two of these.
+pub const IN_USE_PAUSE: Duration = Duration::from_millis(100);

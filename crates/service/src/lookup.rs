@@ -8,9 +8,9 @@ use umbra_base::{CopyId, Error, ErrorCode, LunId, Result, SetId};
 #[derive(Debug)]
 pub enum Found {
     /// The set.
-    Set(v1::SetRecord),
+    Set(Box<v1::SetRecord>),
     /// A copy and its set.
-    Copy(v1::SetRecord, v1::CopyRecord),
+    Copy(Box<(v1::SetRecord, v1::CopyRecord)>),
 }
 
 /// The set that is not broken and has that key; a broken one is not known any more (B4).
@@ -47,10 +47,10 @@ pub async fn copy(node: &Node, key: &str) -> Result<(v1::SetRecord, v1::CopyReco
 pub async fn any(node: &Node, key: &str) -> Result<Found> {
     match node.array.set(key).await {
         Ok(record) if record.state() == v1::SetState::Broken => Err(broken(&record)),
-        Ok(record) => Ok(Found::Set(record)),
+        Ok(record) => Ok(Found::Set(Box::new(record))),
         // The array's own words tell of a set that was deleted lately; a copy's key is never such a one.
         Err(error) if error.code() == ErrorCode::ObjectNotFound => match copy(node, key).await {
-            Ok((record, copy)) => Ok(Found::Copy(record, copy)),
+            Ok(found) => Ok(Found::Copy(Box::new(found))),
             Err(missing) if missing.code() == ErrorCode::ObjectNotFound => Err(error),
             Err(other) => Err(other),
         },

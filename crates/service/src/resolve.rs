@@ -135,10 +135,15 @@ pub async fn refuse_under_umbra(node: &Node, volumes: &[Resolved]) -> Result<()>
 fn own_processes() -> Vec<u32> {
     let identity = |meta: fs::Metadata| (meta.dev(), meta.ino());
     let Ok(own) = fs::metadata("/proc/self/exe").map(identity) else { return Vec::new() };
+    let ours = |pid: &u32| fs::metadata(format!("/proc/{pid}/exe")).map(identity).is_ok_and(|exe| exe == own);
     let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter(|pid| fs::metadata(format!("/proc/{pid}/exe")).map(identity).is_ok_and(|other| other == own))
-        .collect()
+    pids.filter(|pid| ours(pid) && !is_guard(*pid)).collect()
+}
+
+fn is_guard(pid: u32) -> bool {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.split(|byte| *byte == 0).nth(1) == Some(GUARD.as_bytes())
 }
 
 fn under_umbra(offender: &Offender, volumes: &[Resolved]) -> Error {

@@ -25,28 +25,6 @@ const FAREWELL: Duration = Duration::from_secs(30);
 /// Pause between two attempts to find the array at the start.
 const ARRAY_AGAIN: Duration = Duration::from_secs(2);
 
-/// Serves until SIGTERM or SIGINT, on threads of its own.
-pub fn run(options: Options) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|source| Error::io("start the service's threads", source))?;
-    runtime.block_on(async {
-        let stop = signalled()?;
-        serve(options, stop).await
-    })
-}
-
-fn signalled() -> Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let watch = |kind| signal(kind).map_err(|source| Error::io("watch for signals", source));
-    let (mut term, mut int) = (watch(SignalKind::terminate())?, watch(SignalKind::interrupt())?);
-    Ok(async move {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
-        }
-    })
-}
-
 /// Serves until `stop` is done. Attachments, mounts and sets that are not volatile stay as they are.
 pub async fn serve(options: Options, stop: impl Future<Output = ()>) -> Result<()> {
     let config = Config::load(&options)?;

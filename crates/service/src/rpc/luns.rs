@@ -28,7 +28,7 @@ async fn attach_lun(node: &Node, lun: &v1::Lun) -> Result<(v1::Outcome, State)> 
     let access = if lun.read_only { Access::ReadOnly } else { Access::ReadWrite };
     let before = attachments::find(node, id).await?;
     if let Some(state) = before.filter(|state| state.device.is_some()) {
-        return Ok((v1::Outcome::Unchanged, state));
+        return follow(node, state, access).await;
     }
     attachments::start(node, lun, DeviceWish::None).await?;
     match attachments::make_device(node, id, access).await {
@@ -41,6 +41,15 @@ async fn attach_lun(node: &Node, lun: &v1::Lun) -> Result<(v1::Outcome, State)> 
             Err(error)
         }
     }
+}
+
+/// An attached LUN whose write protection changed in the array: its device follows.
+async fn follow(node: &Node, state: State, access: Access) -> Result<(v1::Outcome, State)> {
+    if (state.access == DeviceWish::ReadOnly) == (access == Access::ReadOnly) {
+        return Ok((v1::Outcome::Unchanged, state));
+    }
+    attachments::refresh(node, state.lun).await?;
+    Ok((v1::Outcome::Changed, attachments::make_device(node, state.lun, access).await?))
 }
 
 /// A copy comes only as one that may stand beside its original (I1).
@@ -122,7 +131,13 @@ async fn mount_device(
     let access = if read_only { Access::ReadOnly } else { Access::ReadWrite };
     let there = mounting::alive(node).await?.into_iter().find(|mounted| mounted.path == path);
     let outcome = match there {
-        Some(mounted) if mounted.device == device => v1::Outcome::Unchanged,
+        Some(mounted) if mounted.device == device => match mounting::facts(&path).await? {
+            (_, now) if now == access => v1::Outcome::Unchanged,
+            _ => {
+                mounting::remount(&mounted, access).await?;
+                v1::Outcome::Changed
+            }
+        },
         _ => {
             let wish = Wish {
                 device: device.clone(),

@@ -103,3 +103,66 @@ fn a_busy_exposure_keeps_the_set_from_being_masked() {
     drop(open);
     lab.break_set(mask).unwrap();
 }
+
+fn uuid_at(device: &str) -> String {
+    run("blkid", &["-p", "-o", "value", "-s", "UUID", device]).trim().to_owned()
+}
+
+/// Takes an original away from this host, as somebody does who lost it.
+fn lose(lab: &Lab, name: &str, at: &std::path::Path) {
+    let unmount = v1::UnmountRequest { path: at.to_str().unwrap().into() };
+    reply(lab.wait(lab.service().unmount(unmount))).unwrap();
+    reply(lab.wait(lab.service().detach_lun(v1::DetachLunRequest { key: name.into() }))).unwrap();
+}
+
+#[test]
+fn a_lost_original_is_replaced_with_its_identity() {
+    let Some(lab) = Lab::new() else { return };
+    let (left, right) = (lab.mounted("left", 64, "ext4"), lab.mounted("right", 512, "xfs"));
+    let device_of =
+        |at: &std::path::Path| run("findmnt", &["-no", "SOURCE", at.to_str().unwrap()]).trim().to_owned();
+    let originals = [uuid_at(&device_of(&left)), uuid_at(&device_of(&right))];
+    fs::write(right.join("file"), "right").unwrap();
+    let set = lab.create(lab.order(&[&left, &right])).unwrap();
+    for (copy, name) in copies(&set).iter().zip(["one", "two"]) {
+        let exposed = lab.expose(copy, name).unwrap();
+        assert!(
+            !exposed.identity.is_empty() && !originals.contains(&uuid_at(&exposed.device)),
+            "{exposed:?}"
+        );
+    }
+    lose(&lab, "left", &left);
+    lose(&lab, "right", &right);
+    let all = v1::BreakRequest { revert_identity: true, read_write: true, ..request(&set) };
+    let broken = lab.break_set(all).unwrap();
+    assert!(broken.notes.is_empty(), "{broken:?}");
+    for (name, original) in ["one", "two"].iter().zip(&originals) {
+        assert_eq!(uuid_at(&device_of(&lab.path(name))), *original, "{name} is mounted where it was");
+        fs::write(lab.path(name).join("new"), "").unwrap();
+    }
+    assert_eq!(fs::read_to_string(lab.path("two/file")).unwrap(), "right");
+}
+
+#[test]
+fn without_a_flag_identity_comes_back_where_it_is_free_and_a_busy_copy_keeps_its_own() {
+    let Some(lab) = Lab::new() else { return };
+    let (left, right) = (lab.mounted("left", 64, "ext4"), lab.mounted("right", 64, "ext4"));
+    fs::write(right.join("file"), "x").unwrap();
+    let set = lab.create(lab.order(&[&left, &right])).unwrap();
+    for (copy, name) in copies(&set).iter().zip(["one", "two"]) {
+        lab.expose(copy, name).unwrap();
+    }
+    lose(&lab, "left", &left);
+    lose(&lab, "right", &right);
+    let open = fs::File::open(lab.path("two/file")).unwrap();
+    let refused = v1::BreakRequest { revert_identity: true, ..request(&set) };
+    assert_eq!(code(&lab.break_set(refused)), "volume_in_use", "all or nothing");
+    assert_eq!(lab.sets()[0].state(), v1::SetState::Imported);
+    assert!(lab.path("one/lost+found").exists(), "what was unmounted is mounted again");
+    let broken = lab.break_set(request(&set)).unwrap();
+    assert!(broken.notes.iter().any(|note| note.contains("keeps its renewed identity")), "{broken:?}");
+    let record = broken.set.unwrap();
+    let renewed: Vec<_> = record.luns.iter().map(|lun| lun.identity.is_empty()).collect();
+    assert_eq!(renewed.iter().filter(|free| **free).count(), 1, "{record:?}");
+    drop(open);
+}

@@ -121,3 +121,143 @@ fn a_set_for_transport_is_not_imported_and_cannot_be_exposed_or_broken() {
     );
     lab.delete(&id(&set)).unwrap();
 }
+
+/// A LUN with two partitions, ext4 on each, mounted; the mount points.
+fn partitioned(lab: &Lab) -> [std::path::PathBuf; 2] {
+    let device = lab.lun("disk", 256);
+    run("sgdisk", &["-n", "1:0:+100M", "-n", "2:0:+100M", &device]);
+    reply(lab.wait(lab.service().detach_lun(v1::DetachLunRequest { key: "disk".into() }))).unwrap();
+    let device = lab.attach("disk");
+    [1, 2].map(|number| {
+        let part = format!("{device}p{number}");
+        run("mkfs.ext4", &["-qF", &part]);
+        let path = lab.path(&format!("part{number}"));
+        let mount = v1::MountLunRequest {
+            key: "disk".into(),
+            path: path.to_str().unwrap().into(),
+            partition: number,
+            read_only: false,
+        };
+        reply(lab.wait(lab.service().mount_lun(mount))).unwrap();
+        fs::write(path.join("here"), format!("part {number}")).unwrap();
+        path
+    })
+}
+
+#[test]
+fn the_other_partition_of_a_lun_is_an_extra_volume_and_break_says_so() {
+    let Some(lab) = Lab::new() else { return };
+    let [one, two] = partitioned(&lab);
+    let set = lab.create(lab.order(&[&one])).unwrap();
+    let extra = &set.record.as_ref().unwrap().extra_volumes;
+    assert!(
+        extra.len() == 1 && extra[0].contains("p2") && extra[0].contains(two.to_str().unwrap()),
+        "{extra:?}"
+    );
+    let exposed = lab.expose(&copies(&set)[0], "copy").unwrap();
+    assert!(exposed.device.ends_with("p1"), "{exposed:?}");
+    let kinds: Vec<_> = exposed.identity.iter().map(|change| change.kind.as_str()).collect();
+    assert!(kinds.contains(&"gpt-disk-guid") && kinds.contains(&"ext4-uuid"), "{kinds:?}");
+    assert_eq!(fs::read_to_string(lab.path("copy/here")).unwrap(), "part 1");
+    let broken = lab.break_set(v1::BreakRequest { set_key: id(&set), ..Default::default() }).unwrap();
+    assert!(broken.extra_volumes[0].contains("p2"), "{broken:?}");
+
+    let both = lab.create(lab.order(&[&one, &two])).unwrap();
+    let record = both.record.clone().unwrap();
+    assert_eq!((record.luns.len(), record.copies.len(), record.extra_volumes.len()), (1, 2, 0));
+    for (copy, name) in copies(&both).iter().zip(["both-1", "both-2"]) {
+        lab.expose(copy, name).unwrap();
+    }
+    let left = lab.delete(&copies(&both)[0]).unwrap();
+    assert_eq!(left.copy_ids, [copies(&both)[0].clone()]);
+    assert_eq!(fs::read_to_string(lab.path("both-2/here")).unwrap(), "part 2", "the other copy stays");
+    assert_eq!(lab.sets()[0].copies.len(), 1);
+    lab.delete(&copies(&both)[1]).unwrap();
+    assert!(lab.sets().is_empty(), "the set goes with its last copy");
+}
+
+#[test]
+fn a_file_system_under_umbra_is_refused_and_named() {
+    let Some(mut lab) = Lab::new() else { return };
+    let left = lab.mounted("left", 64, "ext4");
+    lab.stop_service();
+    let config = fs::read_to_string(lab.path("umbra.toml")).unwrap();
+    let state = format!("state = {:?}", lab.path("state"));
+    fs::write(lab.path("umbra.toml"), config.replace(&state, &format!("state = {:?}", left.join("state"))))
+        .unwrap();
+    lab.start_service(&[]);
+    let refused = lab.create(lab.order(&[&left]));
+    assert_eq!(code(&refused), "volume_under_umbra");
+    assert!(refused.unwrap_err().message().contains("state"));
+    assert!(lab.sets().is_empty());
+}
+
+/// A command writer with data on `path`, whose programs write their event down in `log`; `freeze` does `also`.
+fn command_writer(lab: &Lab, path: &Path, log: &Path, also: &str) {
+    let program = lab.path("quiesce");
+    fs::write(
+        &program,
+        format!(
+            "#!/bin/sh\necho $UMBRA_EVENT >> {}\n[ $UMBRA_EVENT = freeze ] && {{ {also}; }}\nexit 0\n",
+            log.display()
+        ),
+    )
+    .unwrap();
+    run("chmod", &["755", program.to_str().unwrap()]);
+    let event = |name: &str| format!("{name} = {{ run = [{program:?}] }}\n");
+    let events: String = ["prepare", "freeze", "attest", "thaw", "post", "abort"].map(event).concat();
+    let text = format!("name = \"shop\"\n[command]\npaths = [{path:?}]\n{events}");
+    fs::write(lab.path("writers.d/shop.toml"), text).unwrap();
+}
+
+#[test]
+fn a_writer_is_told_each_event_in_order_and_vouches_for_its_volume() {
+    let Some(lab) = Lab::new() else { return };
+    let (left, right) = (lab.mounted("left", 64, "ext4"), lab.mounted("right", 64, "ext4"));
+    let log = lab.path("events");
+    command_writer(&lab, &left, &log, "true");
+    let writers = reply(lab.wait(lab.service().list_writers(v1::ListWritersRequest {}))).unwrap().writers;
+    assert_eq!(writers[0].state, "stable");
+    assert_eq!(writers[0].volumes, [left.to_str().unwrap()]);
+    let set = lab.create(lab.order(&[&left, &right])).unwrap();
+    assert_eq!(fs::read_to_string(&log).unwrap(), "prepare\nfreeze\nattest\nthaw\npost\n");
+    let record = set.record.unwrap();
+    assert_eq!(record.copies[0].consistency(), v1::Consistency::Application, "{record:?}");
+    assert_eq!(record.copies[0].writers, ["shop"]);
+    assert_eq!(record.copies[1].consistency(), v1::Consistency::FileSystem, "{record:?}");
+
+    fs::remove_file(&log).unwrap();
+    lab.create(v1::CreateRequest { no_writers: true, ..lab.order(&[&left]) }).unwrap();
+    assert!(!log.exists(), "nobody was asked");
+}
+
+#[test]
+fn a_writer_that_fails_fails_the_set_and_is_thawed() {
+    let Some(lab) = Lab::new() else { return };
+    let left = lab.mounted("left", 64, "ext4");
+    let log = lab.path("events");
+    command_writer(&lab, &left, &log, "exit 7");
+    let failed = lab.create(lab.order(&[&left]));
+    assert_eq!(code(&failed), "writer_failed");
+    assert!(failed.unwrap_err().message().contains("shop"));
+    let events = fs::read_to_string(&log).unwrap();
+    assert!(
+        events.starts_with("prepare\nfreeze\n") && events.contains("thaw\n") && events.contains("abort"),
+        "{events}"
+    );
+    assert!(lab.sets().is_empty());
+    assert!(writable_within(&left, Duration::from_secs(5)));
+}
+
+#[test]
+fn a_writer_with_data_outside_of_the_set_fails_it() {
+    let Some(lab) = Lab::new() else { return };
+    let (left, right) = (lab.mounted("left", 64, "ext4"), lab.mounted("right", 64, "ext4"));
+    let log = lab.path("events");
+    command_writer(&lab, &left, &log, "true");
+    let file = lab.path("writers.d/shop.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("paths = [", &format!("paths = [{right:?}, "))).unwrap();
+    assert_eq!(code(&lab.create(lab.order(&[&left]))), "inconsistent_snapshot");
+    lab.create(lab.order(&[&left, &right])).unwrap();
+}

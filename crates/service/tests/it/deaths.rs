@@ -89,6 +89,37 @@ mod in_the_window {
     }
 
     #[test]
+    fn a_second_requester_is_refused_or_waits_while_a_set_is_created() {
+        let Some(mut lab) = Lab::new() else { return };
+        let (left, right) = (lab.mounted("left", 64, "ext4"), lab.mounted("right", 64, "ext4"));
+        lab.stop_service();
+        lab.start_service(&[("UMBRA_FAULT", "pause_after_freeze=1500")]);
+        let socket = lab.runtime.path().join("umbra.sock");
+        let create = |order: v1::CreateRequest| {
+            let socket = socket.clone();
+            std::thread::spawn(move || {
+                let threads = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                threads.block_on(async {
+                    let mut client = umbra_api::service(&umbra_api::Address::Unix(socket)).await.unwrap();
+                    let mut events = client.create(order).await.unwrap().into_inner();
+                    let mut last = None;
+                    while let Ok(Some(event)) = events.message().await {
+                        last = event.event;
+                    }
+                    matches!(last, Some(v1::create_event::Event::Created(_)))
+                })
+            })
+        };
+        let first = create(lab.order(&[&left]));
+        let window = || !writable_within(&left, Duration::from_millis(300));
+        eventually("the window opens", Duration::from_secs(20), window);
+        assert_eq!(code(&lab.create(lab.order(&[&right]))), "snapshot_set_in_progress");
+        let second = create(v1::CreateRequest { wait: true, ..lab.order(&[&right]) });
+        assert!(first.join().unwrap() && second.join().unwrap());
+        assert_eq!(lab.sets().len(), 2);
+    }
+
+    #[test]
     fn a_foreign_thaw_fails_the_set() {
         let Some(mut lab) = Lab::new() else { return };
         let left = lab.mounted("left", 64, "ext4");

@@ -12,7 +12,7 @@ fn main() -> ExitCode {
         Some("attach-lun") => umbra_host::attach::run(args),
         Some("serve") => {
             tracing_subscriber::fmt().with_ansi(false).with_writer(|| umbra_service::LogWriter).init();
-            umbra_service::run(Options { config: args.next().map(Into::into), ..Options::default() })
+            serve(Options { config: args.next().map(Into::into), ..Options::default() })
         }
         other => {
             eprintln!("unknown subcommand {other:?}");
@@ -26,4 +26,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn serve(options: Options) -> umbra_base::Result<()> {
+    let runtime = tokio::runtime::Runtime::new().expect("threads can be started");
+    runtime.block_on(async {
+        let kind = tokio::signal::unix::SignalKind::terminate();
+        let mut terminate = tokio::signal::unix::signal(kind).expect("signals can be caught");
+        umbra_service::serve(options, async move { terminate.recv().await.unwrap_or_default() }).await
+    })
 }
