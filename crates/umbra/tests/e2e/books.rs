@@ -113,7 +113,12 @@ fn copied_devices(lab: &Lab, left: &str, right: &str) -> (u64, u64) {
     let id = set["set"]["id"].as_str().unwrap();
     let broken = lab.umbra(&["break", "--json", id]).ok().json();
     let mut entries = Vec::new();
-    for lun in broken["luns"].as_array().expect("luns") {
+    let luns = broken["luns"].as_array().expect("luns");
+    for side in ["left", "right"] {
+        let lun = luns
+            .iter()
+            .find(|lun| lun["name"].as_str().unwrap().starts_with(side))
+            .expect("a LUN of each side");
         let lun = lun["id"].as_str().unwrap();
         let device = lab.umbra(&["lun", "attach", lun]).ok().stdout;
         entries.push(entry(Path::new(device.trim())));
