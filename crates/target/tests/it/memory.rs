@@ -20,6 +20,16 @@ pub struct MemoryUnit {
     failure: Mutex<Option<Failure>>,
 }
 
+/// A write inside the unit, until it is dropped.
+struct Inside<'a>(&'a MemoryUnit);
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        self.0.held.lock().unwrap().inside -= 1;
+        self.0.changed.notify_all();
+    }
+}
+
 /// How writes fail.
 #[allow(dead_code, reason = "each user of this file needs a part of it")]
 #[derive(Debug, Clone, Copy)]
@@ -29,11 +39,11 @@ pub enum Failure {
     Panic,
 }
 
-/// Writes that are held up, and how many wait.
+/// Whether writes are held up, and how many are inside.
 #[derive(Default)]
 struct Held {
     hold: bool,
-    waiting: usize,
+    inside: usize,
 }
 
 #[allow(dead_code, reason = "each user of this file needs a part of it")]
@@ -63,7 +73,7 @@ impl MemoryUnit {
     /// Waits until `count` writes are held.
     pub fn wait_for_held(&self, count: usize) {
         let held = self.held.lock().unwrap();
-        drop(self.changed.wait_while(held, |held| held.waiting < count).unwrap());
+        drop(self.changed.wait_while(held, |held| held.inside < count).unwrap());
     }
 
     /// From now on writes and flushes fail so.
@@ -93,16 +103,20 @@ impl MemoryUnit {
         }
     }
 
-    fn gate(&self) {
+    /// Waits until no write that was held is inside any more.
+    pub fn wait_until_idle(&self) {
+        let held = self.held.lock().unwrap();
+        drop(self.changed.wait_while(held, |held| held.inside > 0).unwrap());
+    }
+
+    fn gate(&self) -> Inside<'_> {
         let mut held = self.held.lock().unwrap();
-        if held.hold {
-            held.waiting += 1;
-            self.changed.notify_all();
-            // Not for ever: a test that fails while it holds writes must still end.
-            held =
-                self.changed.wait_timeout_while(held, Duration::from_secs(30), |held| held.hold).unwrap().0;
-            held.waiting -= 1;
-        }
+        held.inside += 1;
+        self.changed.notify_all();
+        // Not for ever: a test that fails while it holds writes must still end.
+        held = self.changed.wait_timeout_while(held, Duration::from_secs(30), |held| held.hold).unwrap().0;
+        drop(held);
+        Inside(self)
     }
 
     /// Calls `each` with every block that the range touches: index, range in the block, range in the buffer.
@@ -143,7 +157,7 @@ impl LogicalUnit for MemoryUnit {
 
     fn write(&self, offset: u64, buf: &[u8]) -> Result<(), MediumError> {
         self.check(offset, buf.len() as u64)?;
-        self.gate();
+        let _inside = self.gate();
         self.failing()?;
         let mut blocks = self.blocks.write().unwrap();
         Self::split(offset, buf.len() as u64, |index, within, of_buf| {
