@@ -34,10 +34,11 @@ pub async fn clean(scene: &Scene, keep: bool) -> Left {
     end(scene, Signal::TERM, |process| process.is(&["serve"])).await;
     end(scene, Signal::TERM, |process| !is_storage(process)).await;
     let mounts = unmount(scene, false).await;
-    let loops = detach(scene).await;
+    let loops = found::loops(folder).len();
+    // An attachment takes its device with it; what a killed one leaves is removed after it.
     end(scene, Signal::TERM, is_attachment).await;
     let mounts = mounts + unmount(scene, true).await;
-    let loops = loops + detach(scene).await;
+    detach(scene).await;
     end(scene, Signal::TERM, |_| true).await;
     let files = if keep { Ok(()) } else { std::fs::remove_dir_all(folder) };
     let removed = json!({ "processes": count, "mounts": mounts, "loop_devices": loops });
@@ -118,13 +119,11 @@ async fn thaw(scene: &Scene, point: &Path) {
     drop(tokio::time::timeout(HARD, run(scene.command("fsfreeze").arg("-u").arg(point))).await);
 }
 
-async fn detach(scene: &Scene) -> usize {
-    let devices = found::loops(&scene.folder);
-    for device in &devices {
+async fn detach(scene: &Scene) {
+    for device in &found::loops(&scene.folder) {
         drop(run(scene.command("losetup").arg("-d").arg(device)).await);
     }
     wait(HARD, || found::loops(&scene.folder).is_empty()).await;
-    devices.len()
 }
 
 /// What is there that should not be. The kernel lets go of some things a moment later.
