@@ -123,11 +123,8 @@ pub fn extra(runtime: &Path, wanted: &[Volume]) -> Result<Vec<Volume>> {
 fn volume(dev: Dev, luns: &[Attachment]) -> Result<Option<Volume>> {
     let Some(sysfs) = dev.sysfs() else { return Ok(None) };
     let Some(device) = dev.path() else { return Ok(None) };
-    let content = match probe::probe(&device) {
-        Ok(content) => content,
-        // A device that cannot be read (no medium, dead) has no content to speak of.
-        Err(_) => None,
-    };
+    // A device that cannot be read (no medium, dead) has no content to speak of.
+    let content = probe::probe(&device).unwrap_or_default();
     let mounted = mounts::list()?.into_iter().filter(|mount| mount.dev == dev || mount.source == device);
     let mut mount_points: Vec<PathBuf> = mounted.map(|mount| mount.path).collect();
     mount_points.dedup();

@@ -1,6 +1,8 @@
 //! An attachment over a real kernel: FUSE, loop, file systems; the target is a small one of the tests' own, whose
 //! connections and memory can be lost.
 
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
 mod common;
 
 use common::{Bench, Noise, can_attach, eventually, helper, kill, mini_target::NAA, run, try_run};

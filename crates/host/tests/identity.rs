@@ -1,5 +1,7 @@
 //! Copies beside their originals: identities renewed on the file view, given back, and nothing seen of it elsewhere.
 
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
 mod common;
 
 use common::{Bench, can_attach, run, try_run};

@@ -1,5 +1,7 @@
 //! The sandbox: copies in the place of originals, nothing else writable, everything ends with it.
 
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
 mod common;
 
 use common::{can_attach, eventually};

@@ -4,13 +4,14 @@
 //! device's cache back through a file view that nobody serves any more); the device is opened read-write and made
 //! read-only by BLKROSET, because a read-only loop could never become writable.
 
-use crate::partitions::Partition;
+use crate::{mounts, partitions::Partition};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, makedev, mknodat};
 use std::{
     fs::{self, File, OpenOptions},
     io,
     os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    time::Duration,
 };
 use umbra_base::{Error, ErrorCode, Result};
 use umbra_sys::loopdev;
@@ -19,6 +20,9 @@ use umbra_sys::loopdev;
 const RACES: usize = 64;
 const LOOP_MAJOR: u32 = 7;
 const BLOCK_SIZE: u32 = 512;
+/// How long somebody who may only be looking at a device is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Whether the kernel looks for partitions on a new device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,11 +132,13 @@ fn in_use(path: &Path, why: &str) -> Error {
 
 /// The kernel unbinds the device when the last one closes it; udev may still be looking at it.
 fn wait_gone(path: &Path) -> Result<()> {
-    for _ in 0..200 {
-        match backing_file(path) {
-            None => return Ok(()),
-            Some(_) => std::thread::sleep(std::time::Duration::from_millis(10)),
-        }
+    let mut left = PATIENCE;
+    while backing_file(path).is_some() && !left.is_zero() {
+        std::thread::sleep(PAUSE);
+        left = left.saturating_sub(PAUSE);
+    }
+    if backing_file(path).is_none() {
+        return Ok(());
     }
     Err(in_use(path, "somebody still has it open; it goes away when they close it"))
 }
@@ -155,10 +161,28 @@ pub(crate) fn bound_below(folder: &Path) -> Vec<PathBuf> {
     devices.filter(|device| backing_file(device).is_some_and(|file| file.starts_with(folder))).collect()
 }
 
-/// Fails with the names of the processes that have the device, or one of its partitions, open.
+/// Fails, naming who uses the device or one of its partitions. Somebody who only looks at it (a scan of all block
+/// devices) is waited for.
 pub(crate) fn check_unused(path: &Path) -> Result<()> {
-    drop(open_exclusively(path)?);
     let numbers = numbers_of(path);
+    let table = mounts::list()?;
+    if let Some(mount) = table.iter().find(|mount| numbers.contains(&mount.dev.to_raw())) {
+        return Err(in_use(path, &format!("it is mounted at {}", mount.path.display())));
+    }
+    let mut left = PATIENCE;
+    loop {
+        match check_now(path, &numbers) {
+            Err(error) if error.code() == ErrorCode::VolumeInUse && !left.is_zero() => {
+                std::thread::sleep(PAUSE);
+                left = left.saturating_sub(PAUSE);
+            }
+            result => return result,
+        }
+    }
+}
+
+fn check_now(path: &Path, numbers: &[u64]) -> Result<()> {
+    drop(open_exclusively(path)?);
     let holders =
         crate::procs::open_files(|file| file.file_type().is_block_device() && numbers.contains(&file.rdev()));
     match holders.first() {

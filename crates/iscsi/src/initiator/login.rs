@@ -165,7 +165,7 @@ impl LoginMachine {
         else {
             return Err(SessionError::Login("no MD5 challenge in the target's answer"));
         };
-        let response = chap::response(identifier, challenge, secret)
+        let response = chap::answer(identifier, challenge, secret)
             .ok_or(SessionError::Login("the target's challenge is malformed"))?;
         self.step = Step::Answer;
         let text: TextList = [("CHAP_N", user), ("CHAP_R", response.as_str())].into_iter().collect();

@@ -21,6 +21,8 @@ mod error;
 mod login;
 mod session;
 mod task;
+#[cfg(test)]
+mod tests;
 
 pub use config::{Auth, Config, Parameters, RESEND_KEY};
 pub use error::SessionError;
