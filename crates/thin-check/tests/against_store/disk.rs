@@ -96,24 +96,37 @@ enum Change {
     Punch(u64, u64),
 }
 
+/// What the disk does wrong: the tests must notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Flaw {
+    #[default]
+    None,
+    /// A sync of the data or the metadata makes nothing durable.
+    SyncsNothing,
+    /// What is written to the log is thrown away.
+    ForgetsLog,
+}
+
 #[derive(Debug, Default)]
 struct Disk {
+    flaw: Flaw,
     /// What a reader sees now, and what would survive the loss of the machine for sure.
     now: [Contents; 3],
     synced: [Contents; 3],
     since_sync: [Vec<Change>; 3],
     /// Changes left until death.
     left: Option<u64>,
-    changes: u64,
 }
 
 impl Disk {
     fn change(&mut self, file: usize, change: Change) -> io::Result<()> {
         self.alive()?;
+        if self.flaw == Flaw::ForgetsLog && file == 2 {
+            return Ok(());
+        }
         if let Some(left) = &mut self.left {
             *left -= 1;
         }
-        self.changes += 1;
         self.now[file].apply(&change);
         self.since_sync[file].push(change);
         Ok(())
@@ -125,13 +138,18 @@ impl Disk {
 }
 
 /// The machine with its disk.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Machine {
     disk: Arc<Mutex<Disk>>,
     boot: u8,
 }
 
 impl Machine {
+    /// A machine with such a disk.
+    pub fn new(flaw: Flaw) -> Machine {
+        Machine { disk: Arc::new(Mutex::new(Disk { flaw, ..Disk::default() })), boot: 0 }
+    }
+
     /// The files for a new process.
     pub fn backing(&self) -> Backing {
         let file = |index| Arc::new(SimFile { disk: self.disk.clone(), index }) as Arc<dyn BlockFile>;
@@ -227,6 +245,9 @@ impl BlockFile for SimFile {
     fn sync(&self) -> io::Result<()> {
         let disk = &mut *self.disk.lock().unwrap();
         disk.alive()?;
+        if disk.flaw == Flaw::SyncsNothing {
+            return Ok(());
+        }
         for change in std::mem::take(&mut disk.since_sync[self.index]) {
             disk.synced[self.index].apply(&change);
         }

@@ -2,7 +2,7 @@
 //! what it must.
 
 use crate::{
-    disk::{Dice, Machine},
+    disk::{Dice, Flaw, Machine},
     judge::{self, Log},
     model::{Content, Model, UNIT, UNITS, bytes_of},
 };
@@ -17,7 +17,7 @@ use umbra_store::{Background, LunStore, PoolParams, Snapshot, ThinId, ThinPoolSt
 
 const BLOCK: u64 = 64 << 10;
 /// Small enough that histories fill the pool at times.
-const POOL_BLOCKS: u64 = 160;
+const POOL_BLOCKS: u64 = 110;
 const ORIGINS: u64 = 4;
 const COPIES: Range<u64> = 10..22;
 const PROCESSES: usize = 4;
@@ -56,8 +56,8 @@ struct Process {
 }
 
 impl History {
-    pub fn new(seed: u64, ending: Ending) -> History {
-        let (machine, model) = (Machine::default(), Model::default());
+    pub fn new(seed: u64, ending: Ending, flaw: Flaw) -> History {
+        let (machine, model) = (Machine::new(flaw), Model::default());
         History { ending, before: Ending::Close, dice: Dice::new(seed), machine, model, next_value: 1 }
     }
 
@@ -156,7 +156,7 @@ impl History {
             for sector in bytes.chunks(512) {
                 let value = u64::from_le_bytes(sector[..8].try_into().unwrap());
                 found.insert(value);
-                let whole = sector.chunks_exact(8).all(|word| word == &sector[..8]);
+                let whole = sector[8..] == sector[..504];
                 assert!(whole, "device {id} unit {unit}: a sector is torn");
                 let good = match look {
                     Look::AfterLoss => content.allows_after_loss(unit, value),

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Bytes of a unit.
 pub const UNIT: u64 = 4096;
 /// Units of every volume.
-pub const UNITS: usize = 16 * 40;
+pub const UNITS: usize = 16 * 24;
 
 /// What one unit may hold. 0 is zeroes.
 #[derive(Debug, Clone, Default)]

@@ -89,7 +89,7 @@ fn apply(image: &mut MemoryImage, changes: &[Change]) {
 
 fn lies_are_survived(name: &str) {
     let base = golden(name).unwrap();
-    let config = ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() };
+    let config = ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() };
     proptest!(config, |(changes in prop::collection::vec(change(), 1..6))| {
         let mut image = base.clone();
         apply(&mut image, &changes);
