@@ -206,12 +206,7 @@ pub fn pool(usage: Usage) -> v1::PoolStatus {
 
 /// Who is logged in.
 pub fn session(session: front::Session) -> v1::SessionStatus {
-    v1::SessionStatus {
-        initiator: session.initiator,
-        portal: String::new(),
-        peer: session.peer,
-        since_unix_ns: 0,
-    }
+    v1::SessionStatus { initiator: session.initiator, peer: session.peer }
 }
 
 /// Whole milliseconds, rounded up so that what is left is never shown as nothing.

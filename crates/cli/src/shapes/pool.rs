@@ -36,9 +36,7 @@ pub struct Pool {
 #[derive(Debug, Serialize)]
 pub struct Session {
     pub initiator: String,
-    pub portal: String,
     pub peer: String,
-    pub since: Option<String>,
 }
 
 impl From<v1::ArrayStatus> for ArrayStatus {
@@ -75,12 +73,7 @@ impl From<v1::PoolStatus> for Pool {
 
 impl From<v1::SessionStatus> for Session {
     fn from(session: v1::SessionStatus) -> Self {
-        Session {
-            initiator: session.initiator,
-            portal: session.portal,
-            peer: session.peer,
-            since: rfc3339(session.since_unix_ns),
-        }
+        Session { initiator: session.initiator, peer: session.peer }
     }
 }
 
@@ -110,13 +103,7 @@ impl Shape for ArrayStatus {
             format_size(pool.metadata_bytes)
         )?;
         self.sessions.iter().try_for_each(|session| {
-            writeln!(
-                out,
-                "session   {} at {} from {}",
-                session.initiator,
-                session.portal,
-                or_dash(&session.peer)
-            )
+            writeln!(out, "session   {} from {}", session.initiator, or_dash(&session.peer))
         })
     }
 }
