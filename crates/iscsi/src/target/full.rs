@@ -7,13 +7,12 @@ use super::event::{Aborted, CloseReason, Command, Completion, Event, SessionKind
 use super::link::{Link, serial_less};
 use super::negotiate::Negotiated;
 use super::params::Params;
+use super::respond::Residual;
 use super::task::{Fault, Progress, TaskTable};
 use super::text::TextExchange;
 use crate::limits::{IMMEDIATE_COMMANDS, PING_AFTER, PING_ANSWER, REJECTS, TASK_MANAGEMENT_REQUESTS};
 use crate::pdu::request::{DataOut, Logout, NopOut, ScsiCommand, TaskManagement, Text};
-use crate::pdu::response::{
-    DataIn, LogoutResponse, NopIn, R2t, Reject, ScsiResponse, TaskManagementResponse, reject_reason,
-};
+use crate::pdu::response::{LogoutResponse, NopIn, R2t, Reject, TaskManagementResponse, reject_reason};
 use crate::pdu::{Frame, Lun, RESERVED_TAG, Request};
 use std::collections::VecDeque;
 use umbra_base::Instant;
@@ -209,7 +208,8 @@ impl Full {
         let (key, code, qualifier) = fault.sense();
         let mut sense = [0; 18];
         (sense[0], sense[2], sense[7], sense[12], sense[13]) = (0x70, key, 10, code, qualifier);
-        self.respond(link, header.task_tag, CHECK_CONDITION, &sense, Residual::None, r2t_count);
+        self.open_window(link);
+        link.respond(header.task_tag, CHECK_CONDITION, &sense, Residual::None, r2t_count);
     }
 
     fn send_r2ts(&mut self, link: &mut Link) {
@@ -248,77 +248,15 @@ impl Full {
         let sent = if readable { done.data_in.len().min(expected as usize) } else { 0 };
         let data = &done.data_in[..sent];
         if data.is_empty() {
-            self.respond(link, tag, done.status, done.sense, residual, task.r2t_count);
+            link.respond(tag, done.status, done.sense, residual, task.r2t_count);
         } else {
             let collapse = done.status == 0 && done.sense.is_empty();
-            let pdus = self.send_data(link, tag, data, collapse.then_some(residual));
+            let pdus = link.send_data(&self.negotiated, tag, data, collapse.then_some(residual));
             if !collapse {
-                self.respond(link, tag, done.status, done.sense, residual, pdus);
+                link.respond(tag, done.status, done.sense, residual, pdus);
             }
         }
         self.send_r2ts(link);
-    }
-
-    /// Data-In PDUs; with a residual, the last carries GOOD status (section 11.7.3). Returns how many there were.
-    fn send_data(&self, link: &mut Link, tag: u32, data: &[u8], collapse: Option<Residual>) -> u32 {
-        let (segment, burst) = (self.negotiated.peer_data_segment, self.negotiated.max_burst as usize);
-        let (mut offset, mut data_sn) = (0, 0);
-        while offset < data.len() {
-            let burst_left = burst - offset % burst;
-            let end = data.len().min(offset + segment.min(burst_left));
-            let last = end == data.len();
-            let mut pdu = DataIn {
-                final_bit: last || end % burst == 0,
-                task_tag: tag,
-                transfer_tag: RESERVED_TAG,
-                exp_cmd_sn: link.exp_cmd_sn,
-                max_cmd_sn: link.max_cmd_sn,
-                data_sn,
-                buffer_offset: offset as u32,
-                ..DataIn::default()
-            };
-            if let (true, Some(residual)) = (last, collapse) {
-                pdu.has_status = true;
-                pdu.stat_sn = link.next_stat_sn();
-                (pdu.overflow, pdu.underflow, pdu.residual) = residual.fields();
-            }
-            link.send(pdu.build(), &data[offset..end]);
-            offset = end;
-            data_sn += 1;
-        }
-        data_sn
-    }
-
-    fn respond(
-        &self,
-        link: &mut Link,
-        tag: u32,
-        status: u8,
-        sense: &[u8],
-        residual: Residual,
-        data_pdus: u32,
-    ) {
-        self.open_window(link);
-        let (overflow, underflow, residual) = residual.fields();
-        let pdu = ScsiResponse {
-            final_bit: true,
-            overflow,
-            underflow,
-            status,
-            task_tag: tag,
-            stat_sn: link.next_stat_sn(),
-            exp_cmd_sn: link.exp_cmd_sn,
-            max_cmd_sn: link.max_cmd_sn,
-            exp_data_sn: data_pdus,
-            residual,
-            ..ScsiResponse::default()
-        };
-        let mut segment = Vec::new();
-        if !sense.is_empty() {
-            segment.extend_from_slice(&(sense.len() as u16).to_be_bytes());
-            segment.extend_from_slice(sense);
-        }
-        link.send(pdu.build(), &segment);
     }
 
     fn task_management(
@@ -478,31 +416,4 @@ fn admit_cmd_sn(link: &mut Link, cmd_sn: u32) -> Result<bool, CloseReason> {
         return Ok(false);
     }
     Err(CloseReason::CommandGap { expected: link.exp_cmd_sn, found: cmd_sn })
-}
-
-/// The difference between what the initiator expected and what there was (section 11.4.5).
-#[derive(Debug, Clone, Copy)]
-enum Residual {
-    None,
-    Overflow(u32),
-    Underflow(u32),
-}
-
-impl Residual {
-    fn of(expected: u64, actual: u64) -> Residual {
-        let clamp = |difference: u64| u32::try_from(difference).unwrap_or(u32::MAX);
-        match expected.cmp(&actual) {
-            std::cmp::Ordering::Equal => Residual::None,
-            std::cmp::Ordering::Less => Residual::Overflow(clamp(actual - expected)),
-            std::cmp::Ordering::Greater => Residual::Underflow(clamp(expected - actual)),
-        }
-    }
-
-    fn fields(self) -> (bool, bool, u32) {
-        match self {
-            Residual::None => (false, false, 0),
-            Residual::Overflow(count) => (true, false, count),
-            Residual::Underflow(count) => (false, true, count),
-        }
-    }
 }

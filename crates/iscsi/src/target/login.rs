@@ -8,9 +8,9 @@
 //! unknown initiator is challenged like a known one there, so that names cannot be probed; each key is negotiated once.
 
 use super::event::{Challenge, Initiator, SessionKind, SessionRequest};
-use super::negotiate::{Negotiated, choose};
-use super::params::{Authentication, Params};
-use crate::chap::{self, Secret};
+use super::negotiate::Negotiated;
+use super::params::Params;
+use super::security::Security;
 use crate::limits::{LOGIN_DATA_SEGMENT, LOGIN_PDUS, RECV_DATA_SEGMENT, TEXT_BYTES};
 use crate::pdu::request::{Login, stage};
 use crate::pdu::response::{LoginResponse, login_status};
@@ -25,7 +25,7 @@ pub(super) struct Refusal {
     pub why: String,
 }
 
-fn refuse<T>(status: u16, why: impl Into<String>) -> Result<T, Refusal> {
+pub(super) fn refuse<T>(status: u16, why: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal { status, why: why.into() })
 }
 
@@ -38,19 +38,6 @@ pub(super) enum Step {
     Identify { initiator: String, kind: SessionKind },
     /// Ask the driver for the session.
     Ready(SessionRequest),
-}
-
-/// How far authentication is.
-#[derive(Debug)]
-enum Security {
-    /// No method was chosen yet.
-    Start,
-    /// CHAP was chosen; the algorithm comes next.
-    Chosen,
-    /// The challenge is out.
-    Challenged,
-    /// Nothing (more) is to be proven.
-    Done,
 }
 
 /// What the login waits for.
@@ -73,10 +60,8 @@ pub(super) struct LoginState {
     text: Vec<u8>,
     seen: BTreeSet<String>,
     who: Option<Who>,
-    security: Security,
-    challenge: Option<Challenge>,
-    secret: Option<Secret>,
-    known: bool,
+    /// Once the driver has said who this is.
+    security: Option<Security>,
     declared: bool,
     pub negotiated: Negotiated,
 }
@@ -96,10 +81,7 @@ impl LoginState {
             text: Vec::new(),
             seen: BTreeSet::new(),
             who: None,
-            security: Security::Start,
-            challenge: None,
-            secret: None,
-            known: false,
+            security: None,
             declared: false,
             negotiated: Negotiated::default(),
         }
@@ -205,44 +187,49 @@ impl LoginState {
         let Waiting::Admission(list) = std::mem::replace(&mut self.waiting, Waiting::Request) else {
             return refuse(login_status::TARGET_ERROR, "the driver admitted out of turn");
         };
-        match (who, params.authentication) {
-            (Initiator::Known { secret }, _) => (self.known, self.secret) = (true, secret),
-            (Initiator::Unknown, Authentication::Chap) => {}
-            (Initiator::Unknown, Authentication::None) => {
-                return refuse(login_status::AUTHORIZATION_FAILURE, "this initiator is not known here");
-            }
-        }
-        self.challenge = Some(challenge);
+        self.security = Some(Security::new(params.authentication, who, challenge)?);
         self.negotiate(params, list)
     }
 
     /// Answers the keys of a whole request and moves on where that is asked for and allowed.
     fn negotiate(&mut self, params: &Params, list: TextList) -> Result<Step, Refusal> {
         let mut answers = TextList::new();
+        let Some(security) = &mut self.security else {
+            return refuse(login_status::TARGET_ERROR, "negotiation before admission");
+        };
         if self.request.current_stage == stage::SECURITY {
-            self.authenticate(params, &list, &mut answers)?;
-        } else if params.authentication == Authentication::Chap && !matches!(self.security, Security::Done) {
-            return refuse(
-                login_status::AUTHENTICATION_FAILURE,
-                "operational negotiation without authentication",
-            );
+            security.negotiate(&list, &mut answers)?;
         }
+        self.check_security()?;
         self.declare(params, &list, &mut answers);
         for (key, value) in list.iter().filter(|(key, _)| !is_login_key(key)) {
             if let Some(answer) = self.negotiated.answer(key, value) {
                 answers.push(key, answer);
             }
         }
-        self.advance(params, answers)
+        self.advance(answers)
     }
 
-    fn advance(&mut self, params: &Params, answers: TextList) -> Result<Step, Refusal> {
+    /// Authentication comes before all else. While it is under way the wish to leave its stage is not granted; an initiator
+    /// that begins none where one is demanded is refused.
+    fn check_security(&mut self) -> Result<(), Refusal> {
+        let Some(security) = self.security.as_ref().filter(|security| !security.is_satisfied()) else {
+            return Ok(());
+        };
+        let in_stage = self.request.current_stage == stage::SECURITY;
+        if !in_stage || (self.request.transit && !security.has_begun()) {
+            return refuse(
+                login_status::AUTHENTICATION_FAILURE,
+                "the initiator does not authenticate itself",
+            );
+        }
+        self.request.transit = false;
+        Ok(())
+    }
+
+    fn advance(&mut self, answers: TextList) -> Result<Step, Refusal> {
         if answers.encode().len() > LOGIN_DATA_SEGMENT {
             return refuse(login_status::INITIATOR_ERROR, "more keys than their answers have room for");
-        }
-        let secured = self.request.current_stage != stage::SECURITY || self.security_allows_transit(params);
-        if !secured {
-            self.request.transit = false;
         }
         if self.request.transit && self.request.next_stage == stage::FULL_FEATURE {
             let Some(who) = self.who.clone() else {
@@ -295,99 +282,6 @@ impl LoginState {
             self.declared = true;
             answers.push("MaxRecvDataSegmentLength", RECV_DATA_SEGMENT.to_string());
         }
-    }
-
-    fn security_allows_transit(&self, params: &Params) -> bool {
-        match self.security {
-            Security::Done => true,
-            Security::Start => params.authentication == Authentication::None,
-            Security::Chosen | Security::Challenged => false,
-        }
-    }
-
-    /// One step of security negotiation (section 12.1).
-    fn authenticate(
-        &mut self,
-        params: &Params,
-        list: &TextList,
-        answers: &mut TextList,
-    ) -> Result<(), Refusal> {
-        match self.security {
-            Security::Start => self.choose_method(params, list, answers),
-            Security::Chosen => self.send_challenge(list, answers),
-            Security::Challenged => self.check_response(list),
-            Security::Done => Ok(()),
-        }
-    }
-
-    fn choose_method(
-        &mut self,
-        params: &Params,
-        list: &TextList,
-        answers: &mut TextList,
-    ) -> Result<(), Refusal> {
-        let Some(offer) = list.get("AuthMethod") else {
-            return match (params.authentication, self.request.transit) {
-                (Authentication::Chap, true) => {
-                    refuse(login_status::AUTHENTICATION_FAILURE, "the initiator offers no authentication")
-                }
-                _ => Ok(()),
-            };
-        };
-        let acceptable: &[&str] = match params.authentication {
-            Authentication::Chap => &["CHAP"],
-            Authentication::None if self.secret.is_some() => &["None", "CHAP"],
-            Authentication::None => &["None"],
-        };
-        let Some(method) = choose(offer, acceptable) else {
-            return refuse(
-                login_status::AUTHENTICATION_FAILURE,
-                "no acceptable AuthMethod in the initiator's offer",
-            );
-        };
-        answers.push("AuthMethod", method);
-        self.security = if method == "CHAP" { Security::Chosen } else { Security::Done };
-        Ok(())
-    }
-
-    /// CHAP_A=5 is MD5, the one algorithm that RFC 7143 demands.
-    fn send_challenge(&mut self, list: &TextList, answers: &mut TextList) -> Result<(), Refusal> {
-        let Some(challenge) = self.challenge else {
-            return refuse(login_status::TARGET_ERROR, "no challenge was made");
-        };
-        if list.get("CHAP_A").and_then(|offer| choose(offer, &["5"])).is_none() {
-            return refuse(login_status::AUTHENTICATION_FAILURE, "CHAP without MD5 in the initiator's offer");
-        }
-        answers.push("CHAP_A", "5");
-        answers.push("CHAP_I", challenge.id.to_string());
-        answers.push("CHAP_C", chap::encode_binary(&challenge.bytes));
-        self.security = Security::Challenged;
-        Ok(())
-    }
-
-    /// The name in CHAP_N is free: what is proven is knowledge of the secret of this InitiatorName.
-    fn check_response(&mut self, list: &TextList) -> Result<(), Refusal> {
-        if list.get("CHAP_I").is_some() || list.get("CHAP_C").is_some() {
-            return refuse(
-                login_status::AUTHENTICATION_FAILURE,
-                "the initiator demands mutual CHAP, which has no secret",
-            );
-        }
-        let given = list.get("CHAP_R").and_then(|value| chap::decode_binary(value, 16));
-        let (Some(given), Some(_), Some(challenge)) = (given, list.get("CHAP_N"), self.challenge.take())
-        else {
-            return refuse(login_status::AUTHENTICATION_FAILURE, "CHAP_N or CHAP_R is missing or malformed");
-        };
-        // A name without a secret is measured against one that nobody knows, so that it takes as long to refuse.
-        let secret = self.secret.take();
-        let nobody = Secret::new(challenge.bytes);
-        let expected = chap::response(challenge.id, secret.as_ref().unwrap_or(&nobody), &challenge.bytes);
-        let equal = chap::equal_in_constant_time(&expected, &given);
-        if !equal || secret.is_none() || !self.known {
-            return refuse(login_status::AUTHENTICATION_FAILURE, "wrong CHAP response, or no such initiator");
-        }
-        self.security = Security::Done;
-        Ok(())
     }
 }
 

@@ -22,6 +22,8 @@ mod link;
 mod login;
 mod negotiate;
 mod params;
+mod respond;
+mod security;
 mod task;
 #[cfg(test)]
 mod tests;
