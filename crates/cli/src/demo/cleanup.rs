@@ -11,12 +11,17 @@ use super::{
 };
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// How long a program may take to end by itself.
 const GENTLE: Duration = Duration::from_secs(15);
 /// How long after SIGKILL.
 const HARD: Duration = Duration::from_secs(5);
+/// For what answers at once or not at all.
+const QUICK: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(20);
 
 /// What was removed, and what could not be.
@@ -29,24 +34,46 @@ pub struct Left {
 /// Removes everything; with `keep`, all but the folder's files.
 pub async fn clean(scene: &Scene, keep: bool) -> Left {
     let folder = &scene.folder;
-    let count = found::processes(scene).len();
+    let devices = found::loops(folder);
+    let removed = json!({
+        "processes": found::processes(scene).len(),
+        "mounts": found::mounts(folder).len(),
+        "loop_devices": devices.len(),
+    });
     end(scene, Signal::INT, is_application).await; // PostgreSQL's fast shutdown
     end(scene, Signal::TERM, |process| process.is(&["serve"])).await;
     end(scene, Signal::TERM, |process| !is_storage(process)).await;
-    let mounts = unmount(scene, false).await;
-    let loops = found::loops(folder).len();
-    // An attachment takes its device with it; what a killed one leaves is removed after it.
+    unmount_volumes(scene).await;
+    // An attachment takes its device and its view with it; what a killed one leaves is removed after it.
     end(scene, Signal::TERM, is_attachment).await;
-    let mounts = mounts + unmount(scene, true).await;
     detach(scene).await;
+    for point in found::mounts(folder) {
+        unmount(scene, &point, &[&[], &["-l"]]).await;
+    }
     end(scene, Signal::TERM, |_| true).await;
     let files = if keep { Ok(()) } else { std::fs::remove_dir_all(folder) };
-    let removed = json!({ "processes": count, "mounts": mounts, "loop_devices": loops });
-    let mut still = still_there(scene).await;
+    let mut still = still_there(scene, &devices).await;
     if let Err(error) = files {
         still.push(format!("folder {}: {error}", folder.display()));
     }
     Left { removed, still }
+}
+
+/// Unmounts what is mounted from devices. Where one does not come off (its array is gone, say), the attachments are
+/// killed: what waits for them then fails, and the mounts come off.
+async fn unmount_volumes(scene: &Scene) {
+    let runtime = scene.runtime();
+    let volumes = || found::mounts(&scene.folder).into_iter().filter(|point| !point.starts_with(&runtime));
+    for point in volumes() {
+        if !unmount(scene, &point, &[&[]]).await {
+            end_by(scene, &[(Signal::KILL, HARD)], is_attachment).await;
+            detach(scene).await; // while its path can still be told; it goes with its last user
+            break;
+        }
+    }
+    for point in volumes() {
+        unmount(scene, &point, &[&[], &["-l"]]).await;
+    }
 }
 
 /// Neither of Umbra's own servers nor below them.
@@ -69,18 +96,22 @@ fn is_attachment(process: &Process) -> bool {
 
 /// Signals the processes that `which` names, waits, and kills those that stay.
 async fn end(scene: &Scene, signal: Signal, which: impl Fn(&Process) -> bool) {
+    end_by(scene, &[(signal, GENTLE), (Signal::KILL, HARD)], which).await;
+}
+
+async fn end_by(scene: &Scene, ways: &[(Signal, Duration)], which: impl Fn(&Process) -> bool) {
     let chosen = || found::processes(scene).into_iter().filter(|process| which(process)).collect::<Vec<_>>();
-    for (signal, limit) in [(signal, GENTLE), (Signal::KILL, HARD)] {
+    for (signal, limit) in ways {
         let waiting = chosen();
         if waiting.is_empty() {
             return;
         }
         for process in &waiting {
             if let Some(id) = pid(process.pid) {
-                let _ = kill_process(id, signal); // gone meanwhile: all the better
+                let _ = kill_process(id, *signal); // gone meanwhile: all the better
             }
         }
-        wait(limit, || chosen().is_empty()).await;
+        wait(*limit, || chosen().is_empty()).await;
     }
 }
 
@@ -91,32 +122,21 @@ async fn wait(limit: Duration, done: impl Fn() -> bool) {
     }
 }
 
-/// Unmounts below the folder; the attachments' own mounts and the tmpfs only with `all`.
-async fn unmount(scene: &Scene, all: bool) -> usize {
-    let runtime = scene.runtime();
-    let wanted = |point: &Path| all || !point.starts_with(&runtime);
-    let mut count = 0;
-    for point in found::mounts(&scene.folder).into_iter().filter(|point| wanted(point)) {
-        count += usize::from(unmount_one(scene, &point).await);
-    }
-    count
-}
-
-async fn unmount_one(scene: &Scene, point: &Path) -> bool {
+/// Unmounts one mount, by the first of `ways` that succeeds in time.
+async fn unmount(scene: &Scene, point: &Path, ways: &[&[&str]]) -> bool {
     thaw(scene, point).await;
-    for way in [&[][..], &["-f"], &["-l"]] {
-        let asked = tokio::time::timeout(GENTLE, run(scene.command("umount").args(way).arg(point))).await;
+    for way in ways {
+        let asked = tokio::time::timeout(HARD, run(scene.command("umount").args(*way).arg(point))).await;
         if asked.is_ok_and(|ran| ran.is_ok_and(|ran| ran.code == Some(0))) {
             return true;
         }
-        tokio::time::sleep(TICK).await;
     }
     false
 }
 
 /// A file system whose thawing was cut short cannot be unmounted.
 async fn thaw(scene: &Scene, point: &Path) {
-    drop(tokio::time::timeout(HARD, run(scene.command("fsfreeze").arg("-u").arg(point))).await);
+    drop(tokio::time::timeout(QUICK, run(scene.command("fsfreeze").arg("-u").arg(point))).await);
 }
 
 async fn detach(scene: &Scene) {
@@ -127,15 +147,15 @@ async fn detach(scene: &Scene) {
 }
 
 /// What is there that should not be. The kernel lets go of some things a moment later.
-async fn still_there(scene: &Scene) -> Vec<String> {
-    wait(HARD, || all_left(scene).is_empty()).await;
-    all_left(scene)
+async fn still_there(scene: &Scene, devices: &[PathBuf]) -> Vec<String> {
+    wait(HARD, || all_left(scene, devices).is_empty()).await;
+    all_left(scene, devices)
 }
 
-fn all_left(scene: &Scene) -> Vec<String> {
+fn all_left(scene: &Scene, devices: &[PathBuf]) -> Vec<String> {
     let mounts = found::mounts(&scene.folder).into_iter().map(|point| format!("mount {}", point.display()));
-    let loops =
-        found::loops(&scene.folder).into_iter().map(|device| format!("loop device {}", device.display()));
+    let loops = found::loops(&scene.folder).into_iter().chain(found::orphans(devices));
+    let loops = loops.map(|device| format!("loop device {}", device.display()));
     let processes = found::processes(scene).into_iter().chain(found::holders(&scene.folder));
     mounts.chain(loops).chain(processes.map(|process| process.describe())).collect()
 }

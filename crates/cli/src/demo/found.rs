@@ -121,15 +121,21 @@ fn unescape(text: &str) -> PathBuf {
 /// Loop devices with a backing file below the folder.
 pub fn loops(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir("/sys/block").into_iter().flatten().flatten();
-    let ours = |name: &str| {
-        let backing = fs::read_to_string(format!("/sys/block/{name}/loop/backing_file")).unwrap_or_default();
-        Path::new(backing.trim_end()).starts_with(folder)
-    };
     let names = entries.filter_map(|entry| entry.file_name().to_str().map(str::to_owned));
-    names
-        .filter(|name| name.starts_with("loop") && ours(name))
-        .map(|name| PathBuf::from("/dev").join(name))
-        .collect()
+    let devices = names.filter(|name| name.starts_with("loop")).map(|name| PathBuf::from("/dev").join(name));
+    devices.filter(|device| backing(device).is_some_and(|file| file.starts_with(folder))).collect()
+}
+
+/// Those of `devices` whose backing file cannot be reached any more: its mount went before the device did.
+pub fn orphans(devices: &[PathBuf]) -> Vec<PathBuf> {
+    let orphan = |device: &&PathBuf| backing(device).is_some_and(|file| !file.exists());
+    devices.iter().filter(orphan).cloned().collect()
+}
+
+fn backing(device: &Path) -> Option<PathBuf> {
+    let name = device.file_name()?.to_str()?;
+    let text = fs::read_to_string(format!("/sys/block/{name}/loop/backing_file")).ok()?;
+    Some(PathBuf::from(text.trim_end()))
 }
 
 #[cfg(test)]
