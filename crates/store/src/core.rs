@@ -69,6 +69,8 @@ pub(crate) struct Core {
     /// Runs are the engine's transactions.
     commits: Turns,
     data_flushes: Turns,
+    /// Durable commits whose freed blocks can be used again.
+    releases: AtomicU64,
     pub(crate) epochs: Epochs,
     pub(crate) provision: Provision,
     devices: Mutex<HashMap<ThinId, Arc<Shared>>>,
@@ -104,6 +106,7 @@ impl Core {
             block_bytes,
             commits: Turns::new(pool.transaction() - 1),
             data_flushes: Turns::new(0),
+            releases: AtomicU64::new(0),
             epochs: Epochs::default(),
             provision: Provision::new(pool.data_fill().total, block_bytes),
             devices: Mutex::default(),
@@ -236,9 +239,32 @@ impl Core {
         self.commit_through(want)
     }
 
-    /// Commits, and waits until what the commit freed can be used.
-    pub(crate) fn commit_for_room(&self) -> Result<()> {
-        let done = self.commit_anyway()?;
+    /// Runs `change`; where it finds no room, again after each commit that may have made some. Many may look for room
+    /// at once, and what one of them frees another may take: hence more than one round.
+    pub(crate) fn with_room<T, E>(
+        &self,
+        change: impl Fn() -> Result<T, E>,
+        full: impl Fn(&E) -> bool,
+    ) -> Result<Result<T, E>> {
+        for _ in 0..limits::ROUNDS_FOR_ROOM {
+            let before = self.releases.load(SeqCst);
+            match change() {
+                Err(error) if full(&error) => {
+                    self.wait_for_room()?;
+                    if self.releases.load(SeqCst) == before {
+                        return Ok(Err(error));
+                    }
+                }
+                result => return Ok(result),
+            }
+        }
+        Ok(change())
+    }
+
+    /// Commits if that frees anything, else waits for the commit under way; returns when what it freed can be used.
+    fn wait_for_room(&self) -> Result<()> {
+        let begun = self.commits.begun();
+        let done = if self.pool().has_freed() { self.commit_anyway()? } else { begun };
         self.commits.follow_up(done);
         Ok(())
     }
@@ -332,6 +358,7 @@ impl Core {
             self.provision.punch(&*self.backing.data, &commit.freed_data);
         }
         self.pool().commit_durable(commit.transaction);
+        self.releases.fetch_add(1, SeqCst);
     }
 
     /// The last commit of a clean stop: no log behind it (A4).

@@ -96,6 +96,13 @@ impl Journal {
         Journal { file: backing.log.clone(), header, segment: left.last_segment, next: 0 }
     }
 
+    /// Takes the space of all segments, so that a full backing cannot stop the log (A5).
+    pub(crate) fn provision(&self) {
+        if let Err(error) = self.file.allocate(0, SEGMENTS * LOG_SEGMENT_BYTES) {
+            tracing::warn!(%error, "no space in the backing for the whole of pool.log");
+        }
+    }
+
     /// Starts the segment that follows the commit with trans_id `base`.
     pub(crate) fn start(&mut self, base: u64) -> io::Result<()> {
         self.segment = (self.segment + 1) % SEGMENTS;

@@ -9,12 +9,13 @@ pub const BLOCK_BYTES_MIN: u64 = 64 << 10;
 pub const BLOCK_BYTES_MAX: u64 = 16 << 20;
 /// Largest data file: 2^40 blocks would be more than any file system holds.
 pub const DATA_BYTES_MAX: u64 = 1 << 50;
-/// Bytes of one segment of the log. Only the part below the soft limit is ever filled in practice.
-pub const LOG_SEGMENT_BYTES: u64 = 32 << 20;
-/// Log bytes at which a commit is asked for: 87 000 records, some ten milliseconds of replay.
-pub const LOG_SOFT_BYTES: u64 = 4 << 20;
+/// Bytes of one segment of the log: the hard limit, and room for writers that passed it just before. Three of these are
+/// allocated in the backing for as long as the pool is open.
+pub const LOG_SEGMENT_BYTES: u64 = 4 << 20;
+/// Log bytes at which a commit is asked for: 21 000 records, over a GiB of new blocks.
+pub const LOG_SOFT_BYTES: u64 = 1 << 20;
 /// Log bytes at which a writer waits for that commit.
-pub const LOG_HARD_BYTES: u64 = 16 << 20;
+pub const LOG_HARD_BYTES: u64 = 3 << 20;
 /// Longest time between a change and a commit that nobody asked for; the kernel's dm-thin does the same.
 pub const COMMIT_PERIOD: Duration = Duration::from_secs(1);
 /// Blocks that one step of a write plans at once: bounds the time under the engine's lock.
@@ -25,3 +26,7 @@ pub const BLOCKS_PER_LOOKUP: u64 = 1 << 16;
 pub const COPY_BYTES: u64 = 1 << 20;
 /// Bytes allocated in the backing at a time (A5): a system call per MiB instead of one per block.
 pub const ALLOCATE_BYTES: u64 = 1 << 20;
+
+/// Times that a change looks for room in a full pool, each after a commit that gave some back. Every round that fails had
+/// its room taken by somebody else; more writers than this at the very last block are told that the pool is full.
+pub const ROUNDS_FOR_ROOM: u32 = 64;

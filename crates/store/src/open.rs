@@ -19,6 +19,7 @@ pub(crate) fn open(backing: Backing, params: &PoolParams) -> Result<Core> {
     pool.superblock().check_writable().map_err(|e| context("open pool.meta for writing", e.into()))?;
     check_sizes(&backing, &pool)?;
     let journal = enter_log(&backing, &mut pool)?;
+    journal.provision();
     let core = Core::new(backing, pool, journal);
     core.commit_anyway()?;
     Ok(core)

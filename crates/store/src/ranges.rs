@@ -1,5 +1,5 @@
-//! Locks on ranges of virtual blocks, for transitions only: a first write, a copy, an unmapping. Writes in place and
-//! reads never come here.
+//! Locks on ranges of virtual blocks, for transitions only: a first write, a copy, an unmapping. Reads never come here;
+//! writes in place only wait for a transition that is not logged yet.
 
 use crate::hold::lock;
 use std::{
@@ -30,6 +30,15 @@ impl Ranges {
         }
         locked.push(range.clone());
         Locked { ranges: self, range }
+    }
+
+    /// Waits until no transition is under way in `range`. Whoever has seen the outcome of one (a mapping) and waits here
+    /// knows that it is in the log as well.
+    pub(crate) fn wait(&self, range: Range<u64>) {
+        let mut locked = lock(&self.locked);
+        while locked.iter().any(|other| other.start < range.end && range.start < other.end) {
+            locked = self.freed.wait(locked).unwrap_or_else(|poisoned| poisoned.into_inner());
+        }
     }
 }
 

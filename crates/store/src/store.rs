@@ -48,13 +48,7 @@ impl ThinPoolStore {
     /// transaction that has it.
     fn change(&self, what: &str, change: impl Fn() -> Result<u64, ThinError>) -> Result<u64> {
         self.core.check_writable()?;
-        let result = match change() {
-            Err(error) if error.is_full() && self.core.pool().has_freed() => {
-                self.core.commit_for_room()?;
-                change()
-            }
-            result => result,
-        };
+        let result = self.core.with_room(change, ThinError::is_full)?;
         result.map_err(|error| {
             let inner = Error::from(error);
             let hint = inner.hint_text().map(str::to_owned);

@@ -121,7 +121,7 @@ impl ThinVolume {
         Ok(())
     }
 
-    /// Runs a change inside the gate; if the pool has no room, once more after a commit that may make some.
+    /// Runs a change inside the gate, and again while the pool has no room and commits may make some.
     fn with_room(&self, doing: Doing, change: impl Fn() -> Result<()>) -> Result<()> {
         self.core.make_log_room()?;
         let pass = || {
@@ -130,14 +130,13 @@ impl ThinVolume {
             let _io = self.core.epochs.enter();
             change()
         };
-        match pass() {
-            Err(error) if error.code() == ErrorCode::InsufficientStorage && self.core.pool().has_freed() => {
-                tracing::debug!(device = %self.id, doing = %doing, "pool is full: committing what was freed");
-                self.core.commit_for_room()?;
-                pass()
+        self.core.with_room(pass, |error| {
+            let full = error.code() == ErrorCode::InsufficientStorage;
+            if full {
+                tracing::debug!(device = %self.id, doing = %doing, "pool is full: looking for what was freed");
             }
-            result => result,
-        }
+            full
+        })?
     }
 
     fn zero(&self, doing: Doing) -> Result<()> {

@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-/// Connections in all, those in login included.
-pub const CONNECTIONS: usize = 256;
-/// Connections from one address (or from the unix socket).
-pub const CONNECTIONS_PER_PEER: usize = 128;
-/// Sessions of one initiator.
-pub const SESSIONS_PER_HOST: usize = 16;
+/// Connections over TCP in all, those in login included.
+pub const CONNECTIONS: usize = 1024;
+/// Connections from one address; from the unix socket in all, which strangers on TCP therefore cannot crowd out.
+pub const CONNECTIONS_PER_PEER: usize = 320;
+/// Sessions of one initiator: a host has one for each LUN that it has attached.
+pub const SESSIONS_PER_HOST: usize = umbra_base::limits::LUNS_PER_SET;
 /// Commands that one session may have open.
 pub const QUEUE_DEPTH: u32 = 128;
 /// Threads that carry out the commands of one session; started as they are needed.

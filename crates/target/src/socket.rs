@@ -76,7 +76,8 @@ impl Socket {
     pub fn peer_key(&self) -> PeerKey {
         match self {
             Socket::Tcp(stream) => {
-                stream.peer_addr().map_or(PeerKey::Local, |addr| PeerKey::Address(addr.ip()))
+                // A peer that is gone already counts as a stranger.
+                PeerKey::Address(stream.peer_addr().map_or(IpAddr::from([0, 0, 0, 0]), |addr| addr.ip()))
             }
             Socket::Unix(_) => PeerKey::Local,
         }

@@ -10,7 +10,7 @@ use crate::limits::{CONNECTIONS, CONNECTIONS_PER_PEER, STACK_BYTES};
 use crate::portal::Portal;
 use crate::session::{Session, SessionInfo};
 use crate::slot::{Exclusion, Slot, lock};
-use crate::socket::Socket;
+use crate::socket::{PeerKey, Socket};
 use crate::unit::LunEntry;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -215,11 +215,12 @@ impl Target {
         if self.is_stopping() {
             return Err("the target stops");
         }
-        if connections.all.len() >= CONNECTIONS {
+        let keys = || connections.all.values().map(|entry| entry.session.peer_key);
+        let local = session.peer_key == PeerKey::Local;
+        if !local && keys().filter(|key| *key != PeerKey::Local).count() >= CONNECTIONS {
             return Err("too many connections");
         }
-        let same = connections.all.values().filter(|entry| entry.session.peer_key == session.peer_key);
-        if same.count() >= CONNECTIONS_PER_PEER {
+        if keys().filter(|key| *key == session.peer_key).count() >= CONNECTIONS_PER_PEER {
             return Err("too many connections from this address");
         }
         connections.all.insert(session.id, Entry { session: Arc::clone(session), nexus: None });

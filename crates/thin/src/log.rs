@@ -2,7 +2,7 @@
 //! loses nothing that was acknowledged (design A2).
 //!
 //! ```text
-//! file:     two segments, used in turn; each commit starts the next one
+//! file:     three segments, used in turn; each commit starts the next one
 //! segment:  header (64 bytes) | record | record | ... | stale bytes
 //! header:   magic u64 | version u32 | crc u32 | pool identity 16 | boot identity 16 | base trans_id u64 | 0 u64
 //! record:   crc u32 | kind u32 | sequence u64 | device u32 | 0 u32 | virtual block u64 | data block u64 | length u64

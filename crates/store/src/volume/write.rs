@@ -51,6 +51,8 @@ impl ThinVolume {
         let blocks = self.blocks(piece.offset, piece.source.len());
         let runs = self.core.pool().lookup(self.id, blocks.clone()).map_err(|e| piece.doing.failed(e))?;
         if runs.iter().all(|run| writable_in_place(run, piece)) {
+            // A mapping is seen before it is logged; acknowledged without its record, this write would die with the process.
+            self.shared.ranges.wait(blocks);
             return runs.iter().try_for_each(|run| match run.at {
                 Some(at) => self.write_run(piece, run.vblock, at.block, run.len),
                 None => Ok(()),
@@ -72,10 +74,13 @@ impl ThinVolume {
         let mut plans = Vec::with_capacity((blocks.end - blocks.start) as usize);
         let mut pool = self.core.pool();
         for vblock in blocks {
-            match pool.plan_write(self.id, vblock) {
-                Ok(plan @ Plan::Fresh { .. }) if matches!(piece.source, Source::Zeroes(_)) => {
-                    pool.abort_write(plan)
+            if matches!(piece.source, Source::Zeroes(_)) {
+                let runs = pool.lookup(self.id, vblock..vblock + 1).map_err(|e| piece.doing.failed(e))?;
+                if runs.iter().all(|run| run.at.is_none()) {
+                    continue; // It reads as zeroes already, and needs no block for it.
                 }
+            }
+            match pool.plan_write(self.id, vblock) {
                 Ok(plan) => plans.push((vblock, plan)),
                 Err(error) => {
                     plans.iter().for_each(|(_, plan)| pool.abort_write(*plan));
