@@ -37,6 +37,10 @@ pub const CONTROL_LINE_BYTES: usize = 64 << 10;
 pub const START_TIME: Duration = Duration::from_secs(30);
 /// How long a control request may take.
 pub const CONTROL_TIME: Duration = Duration::from_secs(60);
+/// How long a control request waits for the array itself (a flush, a look at the partition table).
+pub const CALL_TIME: Duration = Duration::from_secs(20);
+/// Control requests that are answered at once.
+pub const CONTROL_REQUESTS: usize = 16;
 /// Partitions of one disk that get a window.
 pub const PARTITIONS: usize = 128;
 /// Bytes of a tool's output that are kept for an error message.

@@ -297,7 +297,7 @@ fn what_a_killed_attachment_leaves_is_swept_away() {
     assert!(attach::find(&bench.runtime(), bench.lun).unwrap().is_none());
     let swept = attach::sweep(&bench.runtime()).unwrap();
     assert_eq!(swept.len(), 1);
-    assert_eq!(swept[0].still_in_use, [device.clone()], "mounted: told, not torn away");
+    assert_eq!(swept[0].still_in_use, std::slice::from_ref(&device), "mounted: told, not torn away");
     assert!(!bench.runtime().join("attach").join(bench.lun.to_string()).exists());
     bench.unmount(&mount);
     eventually("the kernel has dropped the device", || {
@@ -354,4 +354,55 @@ fn an_attachment_is_nobodys_child_and_its_device_turns_read_only() {
     attachment.make_device(DeviceWish::None).unwrap();
     assert_eq!(fs::read(attachment.disk()).unwrap()[..BLOCK], [7; BLOCK]);
     attachment.detach().unwrap();
+}
+
+#[test]
+fn while_the_array_is_away_an_attachment_answers_and_can_be_given_up() {
+    if !can_attach() {
+        return;
+    }
+    let mut bench = Bench::new(16 * MIB);
+    let mut attachment = bench.attach(DeviceWish::ReadWrite);
+    bench.target.stop();
+    let path = attachment.disk().to_owned();
+    let reader = std::thread::spawn(move || fs::read(path));
+    let runtime = bench.runtime();
+    let lun = bench.lun;
+    let flusher =
+        std::thread::spawn(move || attach::find(&runtime, lun).unwrap().unwrap().flush().map(|_| ()));
+    eventually("both wait", || attachment.refresh_state().unwrap().link.pending >= 2);
+    assert_eq!(attachment.refresh_state().unwrap().link.link, "down");
+    attachment.abandon("enough is enough").unwrap();
+    assert!(reader.join().unwrap().is_err());
+    assert!(flusher.join().unwrap().is_err());
+    let link = attachment.refresh_state().unwrap().link.clone();
+    assert_eq!((link.link.as_str(), link.reason.as_deref()), ("failed", Some("enough is enough")));
+    attachment.detach().unwrap();
+    assert!(!bench.runtime().join("attach").join(bench.lun.to_string()).exists());
+}
+
+#[test]
+fn of_two_that_start_at_once_one_wins_and_nothing_breaks() {
+    if !can_attach() {
+        return;
+    }
+    let bench = Bench::new(16 * MIB);
+    for _ in 0..3 {
+        let spec = bench.spec(DeviceWish::ReadWrite);
+        let runtime = bench.runtime();
+        let looking = std::thread::spawn(move || {
+            (0..200).for_each(|_| drop(attach::list(&runtime).unwrap()));
+            attach::sweep(&runtime).unwrap();
+        });
+        let other = {
+            let spec = spec.clone();
+            std::thread::spawn(move || attach::start(&helper(), &spec))
+        };
+        let results = [attach::start(&helper(), &spec), other.join().unwrap()];
+        looking.join().unwrap();
+        let (won, lost): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
+        assert_eq!(won.len(), 1, "{lost:?}");
+        assert_eq!(lost[0].as_ref().unwrap_err().code(), ErrorCode::ObjectAlreadyExists);
+        won.into_iter().next().unwrap().unwrap().detach().unwrap();
+    }
 }

@@ -168,7 +168,7 @@ fn each_partition_has_a_window_and_table_and_contents_are_renewed() {
         let mounted = Mounted::new(&part(3), bench.folder.path().join("third"), Access::ReadWrite);
         let volume = volumes::resolve(&runtime, &mounted.0).unwrap();
         assert_eq!(volume.device, part(3));
-        assert_eq!(volume.mount_points, [mounted.0.clone()]);
+        assert_eq!(volume.mount_points, std::slice::from_ref(&mounted.0));
         let third = &state.partitions[1];
         let expected = volumes::Extent { lun: bench.lun, offset: third.start, len: third.len };
         assert_eq!(volume.extents, [expected]);

@@ -35,6 +35,7 @@ pub(crate) enum Scan {
 #[derive(Debug)]
 pub(crate) struct LoopDevice {
     pub(crate) path: PathBuf,
+    backing: PathBuf,
     file: File,
 }
 
@@ -59,7 +60,7 @@ pub(crate) fn create(backing: &Path, scan: Scan) -> Result<LoopDevice> {
             Ok(()) => {
                 // The mark of BLKROSET outlives the binding that it was meant for.
                 loopdev::set_read_only(&device, false).map_err(what)?;
-                return Ok(LoopDevice { path, file: device });
+                return Ok(LoopDevice { path, backing: backing.to_owned(), file: device });
             }
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::BUSY.raw_os_error()) => {}
             Err(error) => return Err(what(error)),
@@ -98,19 +99,32 @@ impl LoopDevice {
     pub(crate) fn clear(self) -> Result<()> {
         loopdev::clear(&self.file)
             .map_err(|error| Error::io(format!("take down {}", self.path.display()), error))?;
-        let path = self.path.clone();
-        drop(self.file);
-        wait_gone(&path)
+        let LoopDevice { path, backing, file } = self;
+        drop(file);
+        wait_gone(&path, &backing)
     }
 }
 
-/// Takes a loop device down. In use, it is left as it is and its holders are named.
-pub(crate) fn remove(path: &Path) -> Result<()> {
+/// Takes the loop device over `backing` down. In use, it is left as it is and its holders are named. A device that is
+/// bound to something else by now is somebody else's: ours is gone already.
+pub(crate) fn remove(path: &Path, backing: &Path) -> Result<()> {
+    if !is_bound(path, backing) {
+        return Ok(());
+    }
     check_unused(path)?;
     let device = open_exclusively(path)?;
+    // While we have it open nobody can bind it anew: what it is bound to now is what would be unbound.
+    if !is_bound(path, backing) {
+        return Ok(());
+    }
     loopdev::clear(&device).map_err(|error| Error::io(format!("take down {}", path.display()), error))?;
     drop(device);
-    wait_gone(path)
+    wait_gone(path, backing)
+}
+
+fn is_bound(path: &Path, backing: &Path) -> bool {
+    let real = || fs::canonicalize(backing).ok();
+    backing_file(path).is_some_and(|bound| bound == backing || Some(bound) == real())
 }
 
 fn open_exclusively(path: &Path) -> Result<File> {
@@ -131,13 +145,13 @@ fn in_use(path: &Path, why: &str) -> Error {
 }
 
 /// The kernel unbinds the device when the last one closes it; udev may still be looking at it.
-fn wait_gone(path: &Path) -> Result<()> {
+fn wait_gone(path: &Path, backing: &Path) -> Result<()> {
     let mut left = PATIENCE;
-    while backing_file(path).is_some() && !left.is_zero() {
+    while is_bound(path, backing) && !left.is_zero() {
         std::thread::sleep(PAUSE);
         left = left.saturating_sub(PAUSE);
     }
-    if backing_file(path).is_none() {
+    if !is_bound(path, backing) {
         return Ok(());
     }
     Err(in_use(path, "somebody still has it open; it goes away when they close it"))

@@ -9,7 +9,7 @@ use super::{
     engine::{Done, Engine, Failure, Request},
     spec::Endpoint,
 };
-use crate::limits::CONNECT_TIME;
+use crate::limits::{CALL_TIME, CONNECT_TIME};
 use fuser::{Errno, ReplyData, ReplyEmpty, ReplyWrite};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use std::{
@@ -88,21 +88,22 @@ impl Handle {
         self.send(Input::Request(request, waiter));
     }
 
-    /// A request whose answer this thread waits for. Not for the driver's own thread.
+    /// A request whose answer this thread waits for, within a limit. Not for the driver's own thread.
     pub(super) fn call(&self, request: Request) -> io::Result<Vec<u8>> {
         let (sender, receiver) = mpsc::channel();
         self.send(Input::Request(request, Waiter::Channel(sender)));
-        match receiver.recv() {
+        match receiver.recv_timeout(CALL_TIME) {
             Ok(Ok(data)) => Ok(data),
             Ok(Err(failure)) => Err(io::Error::from_raw_os_error(errno(failure).code())),
-            Err(_) => Err(io::Error::from_raw_os_error(Errno::EIO.code())),
+            Err(mpsc::RecvTimeoutError::Timeout) => Err(io::ErrorKind::TimedOut.into()),
+            Err(mpsc::RecvTimeoutError::Disconnected) => Err(io::Error::from_raw_os_error(Errno::EIO.code())),
         }
     }
 
     pub(super) fn status(&self) -> LinkStatus {
         let (sender, receiver) = mpsc::channel();
         self.send(Input::Status(sender));
-        receiver.recv().unwrap_or_default()
+        receiver.recv_timeout(CALL_TIME).unwrap_or_default()
     }
 
     pub(super) fn refresh(&self) {

@@ -4,7 +4,7 @@ use super::{
     DeviceWish, Spec, State,
     control::{self, Request, parse_answer},
     state::Folder,
-    sweep::clear_dead,
+    sweep::{clear_dead, clear_devices_and_view},
 };
 use crate::limits::{CONTROL_LINE_BYTES, START_TIME};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -66,21 +66,25 @@ pub struct Attachment {
 pub fn start(launcher: &Launcher, spec: &Spec) -> Result<Attachment> {
     spec.check()?;
     let folder = Folder::of(&spec.runtime, spec.lun);
+    let taken =
+        || Error::new(ErrorCode::ObjectAlreadyExists, format!("LUN {} is attached already", spec.lun));
     if folder.is_alive() {
-        return Err(Error::new(
-            ErrorCode::ObjectAlreadyExists,
-            format!("LUN {} is attached already", spec.lun),
-        ));
+        return Err(taken());
     }
-    clear_dead(&folder)?;
     folder.create()?;
-    let started = folder.write_spec(spec).and_then(|()| launch(launcher, &folder));
+    let Some(_reserved) = folder.reserve()? else { return Err(taken()) };
+    if folder.is_alive() {
+        return Err(taken());
+    }
+    clear_devices_and_view(&folder)?;
+    let started =
+        folder.create_view().and_then(|()| folder.write_spec(spec)).and_then(|()| launch(launcher, &folder));
     match started {
         Ok(state) => Ok(Attachment { folder, state }),
         Err(error) => {
             if !folder.is_alive() {
                 // The first error is the one to tell.
-                let _ = clear_dead(&folder);
+                let _ = clear_devices_and_view(&folder).and_then(|_| folder.remove());
             }
             Err(error)
         }

@@ -4,8 +4,8 @@
 //!   starter --spawns--> `attach-lun --spec F` --setsid, spawns--> `attach-lun --spec F --detached`   (reparented to init)
 //!      '<------------------ one JSON line on the pipe: ready, or why not -----------------'
 //! ```
-//! Threads: the driver (sessions, I/O), the file view (FUSE), this one (control socket, signals). Only this one makes
-//! or removes files and devices. What always holds: nothing is logged to a file; memory is locked; the process is no
+//! Threads: the driver (sessions, I/O), the file view (FUSE), this one (control socket, signals) and one for each control
+//! request; only those make or remove files and devices, one after the other. What always holds: nothing is logged to a file; memory is locked; the process is no
 //! child of the service and has none of its descriptors.
 
 use super::{
@@ -32,12 +32,15 @@ use std::{
         fd::{AsRawFd, OwnedFd},
         unix::{
             fs::{MetadataExt, PermissionsExt},
-            net::UnixListener,
+            net::{UnixListener, UnixStream},
         },
     },
     path::Path,
     process::{Command, Stdio},
-    sync::Arc,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 use umbra_base::{Error, ErrorCode, Result};
@@ -91,7 +94,7 @@ fn serve(spec: &Path) -> Result<()> {
     let spec = Spec::load(spec)?;
     spec.check()?;
     let folder = Folder::of(&spec.runtime, spec.lun);
-    let Some(_alive) = folder.lock()? else {
+    let Some(_alive) = folder.lock_patiently()? else {
         return Err(Error::new(
             ErrorCode::ObjectAlreadyExists,
             format!("LUN {} is attached already", spec.lun),
@@ -101,11 +104,11 @@ fn serve(spec: &Path) -> Result<()> {
         umbra_sys::detach::signal_fd(&[Signal::TERM.as_raw(), Signal::INT.as_raw(), Signal::HUP.as_raw()])
             .map_err(|error| Error::io("watch for signals", error))?;
     settle()?;
-    let mut attachment = Running::start(spec, folder)?;
+    let attachment = Running::start(spec, folder)?;
     let listener = attachment.listen()?;
     announce(&Answer::of(&Ok(attachment.state.clone())));
     umbra_sys::detach::silence_stdio().map_err(|error| Error::io("close the standard streams", error))?;
-    attachment.obey(&listener, &signals)
+    Control::new(attachment).obey(&listener, &signals)
 }
 
 /// Makes the process fit for the writeback path, as far as the kernel lets it.
@@ -118,6 +121,80 @@ fn settle() -> Result<()> {
     let _ = umbra_sys::writeback::mark_io_flusher();
     let _ = fs::write("/proc/self/oom_score_adj", "-1000");
     Ok(())
+}
+
+/// The control socket. Each request has a thread; those that change something follow each other, those that must be
+/// answered while another one waits for an array that is away (how are you, give up) do not wait for it.
+#[derive(Clone)]
+struct Control {
+    running: Arc<Mutex<Running>>,
+    /// As after the last change.
+    state: Arc<Mutex<State>>,
+    handle: Handle,
+    busy: Arc<AtomicUsize>,
+}
+
+impl Control {
+    fn new(running: Running) -> Control {
+        let (state, handle) = (Arc::new(Mutex::new(running.state.clone())), running.handle.clone());
+        Control { running: Arc::new(Mutex::new(running)), state, handle, busy: Arc::default() }
+    }
+
+    /// Serves until the attachment is told to go.
+    fn obey(self, listener: &UnixListener, signals: &OwnedFd) -> Result<()> {
+        loop {
+            let mut fds = [PollFd::new(listener, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
+            let _ = poll(&mut fds, None);
+            if fds[1].revents().contains(PollFlags::IN) {
+                let _ = rustix::io::read(signals, &mut [0u8; 128]);
+                let control = self.clone();
+                std::thread::spawn(move || control.answer(Ok(Request::Detach), None));
+            }
+            if !fds[0].revents().contains(PollFlags::IN) {
+                continue;
+            }
+            let Ok((stream, _)) = listener.accept() else { continue };
+            if self.busy.fetch_add(1, Ordering::SeqCst) >= limits::CONTROL_REQUESTS {
+                self.busy.fetch_sub(1, Ordering::SeqCst);
+                continue;
+            }
+            let control = self.clone();
+            std::thread::spawn(move || {
+                control.answer(control::receive(&stream), Some(stream));
+                control.busy.fetch_sub(1, Ordering::SeqCst);
+            });
+        }
+    }
+
+    /// Carries a request out. A detach that succeeds ends the process.
+    fn answer(&self, request: Result<Request>, stream: Option<UnixStream>) {
+        let going = matches!(request, Ok(Request::Detach));
+        let result = request.and_then(|request| self.handle_request(request));
+        if let Some(mut stream) = stream {
+            let _ = stream.write_all(&Answer::of(&result).to_line());
+        }
+        if going && result.is_ok() {
+            std::process::exit(0);
+        }
+    }
+
+    fn handle_request(&self, request: Request) -> Result<State> {
+        if let Request::Abandon { reason } = &request {
+            self.handle.fail(reason);
+        }
+        if matches!(request, Request::Status | Request::Abandon { .. }) {
+            let state = lock(&self.state).clone();
+            return Ok(State { link: self.handle.status(), ..state });
+        }
+        let mut running = lock(&self.running);
+        let result = running.handle_request(request);
+        *lock(&self.state) = running.state.clone();
+        result
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct Running {
@@ -207,51 +284,22 @@ impl Running {
         Ok(listener)
     }
 
-    /// Serves the control socket until the attachment is told to go.
-    fn obey(&mut self, listener: &UnixListener, signals: &OwnedFd) -> Result<()> {
-        loop {
-            let mut fds = [PollFd::new(listener, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
-            let _ = poll(&mut fds, None);
-            if fds[1].revents().contains(PollFlags::IN) {
-                let mut info = [0u8; 128];
-                let _ = rustix::io::read(signals, &mut info);
-                if self.detach().is_ok() {
-                    return Ok(());
-                }
-            }
-            if !fds[0].revents().contains(PollFlags::IN) {
-                continue;
-            }
-            let Ok((mut stream, _)) = listener.accept() else { continue };
-            let request = control::receive(&stream);
-            let going = matches!(request, Ok(Request::Detach));
-            let result = request.and_then(|request| self.handle_request(request));
-            let _ = stream.write_all(&Answer::of(&result).to_line());
-            if going && result.is_ok() {
-                return Ok(());
-            }
-        }
-    }
-
     fn handle_request(&mut self, request: Request) -> Result<State> {
         let before = self.state.clone();
-        match request {
-            Request::Status => {}
-            Request::MakeDevice { read_only } => self.make_device(read_only)?,
-            Request::RemoveDevice => self.remove_device()?,
-            Request::SetReadOnly { read_only } => self.set_read_only(read_only)?,
-            Request::Flush => self.flush()?,
-            Request::Refresh => self.refresh()?,
-            Request::Abandon { reason } => self.handle.fail(&reason),
-            Request::Detach => {
-                self.detach()?;
-                return Ok(before);
-            }
-        }
+        let done = match request {
+            Request::Status | Request::Abandon { .. } => Ok(()),
+            Request::MakeDevice { read_only } => self.make_device(read_only),
+            Request::RemoveDevice => self.remove_device(),
+            Request::SetReadOnly { read_only } => self.set_read_only(read_only),
+            Request::Flush => self.flush(),
+            Request::Refresh => self.refresh(),
+            Request::Detach => return self.detach().map(|()| before),
+        };
+        // What was half done is noted too.
         if self.state != before {
             self.folder.write_state(&self.state)?;
         }
-        Ok(State { link: self.handle.status(), ..self.state.clone() })
+        done.map(|()| State { link: self.handle.status(), ..self.state.clone() })
     }
 
     fn make_device(&mut self, read_only: bool) -> Result<()> {
@@ -266,10 +314,10 @@ impl Running {
 
     fn remove_device(&mut self) -> Result<()> {
         if let Some(path) = self.state.device.clone() {
-            device::remove(&path)?;
+            device::remove(&path, &self.folder.disk())?;
             self.state.device = None;
             self.state.access = DeviceWish::None;
-            self.flush()?;
+            self.flush_if_alive()?;
         }
         Ok(())
     }
@@ -289,6 +337,11 @@ impl Running {
     fn flush(&self) -> Result<()> {
         let flushed = self.handle.call(engine::Request::Flush);
         flushed.map(drop).map_err(|error| Error::io(format!("flush LUN {}", self.state.lun), error))
+    }
+
+    /// A LUN that is gone has nothing left to flush; its device can still be taken down.
+    fn flush_if_alive(&self) -> Result<()> {
+        if self.handle.status().link == "failed" { Ok(()) } else { self.flush() }
     }
 
     fn refresh(&mut self) -> Result<()> {
@@ -316,7 +369,7 @@ impl Running {
         }
         self.check_view_unused()?;
         self.remove_device()?;
-        self.flush()?;
+        self.flush_if_alive()?;
         self.tear_down()
     }
 
@@ -336,7 +389,7 @@ impl Running {
 
     fn tear_down(&mut self) -> Result<()> {
         if let Some(path) = self.state.device.take() {
-            device::remove(&path)?;
+            device::remove(&path, &self.folder.disk())?;
         }
         unmount_view(&self.folder.view())?;
         if let Some(session) = self.fuse.take() {

@@ -17,10 +17,14 @@ use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    time::Duration,
 };
 use umbra_base::{Error, ErrorCode, LunId, Result};
+
+/// Times that an attachment tries to take its lock, 5 ms apart.
+const LOOKS: usize = 200;
 
 /// The paths of one attachment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,8 +63,12 @@ impl Folder {
     }
 
     pub(crate) fn create(&self) -> Result<()> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(self.view());
-        made.map_err(|error| Error::io(format!("make {}", self.view().display()), error))
+        make_folder(&self.path)
+    }
+
+    /// What a dead attachment has mounted there must be gone by now.
+    pub(crate) fn create_view(&self) -> Result<()> {
+        make_folder(&self.view())
     }
 
     /// Takes the lock that says that the attachment lives; `None` if another one holds it.
@@ -76,6 +84,33 @@ impl Folder {
             .map_err(what)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(what(error.into())),
+        }
+    }
+
+    /// The same, with patience for those who only look whether it is taken ([`Folder::is_alive`]).
+    pub(crate) fn lock_patiently(&self) -> Result<Option<File>> {
+        for _ in 0..LOOKS {
+            if let Some(lock) = self.lock()? {
+                return Ok(Some(lock));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(None)
+    }
+
+    /// Keeps others from starting or clearing this attachment as long as the result lives; `None` if somebody is at it.
+    pub(crate) fn reserve(&self) -> Result<Option<File>> {
+        let what = |error: io::Error| Error::io(format!("lock {}", self.path.display()), error);
+        let folder = match File::open(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            result => result.map_err(what)?,
+        };
+        match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+            // Removed by whoever had it before: the name, if it is there, is another folder's.
+            Ok(()) if folder.metadata().map_err(what)?.nlink() == 0 => Ok(None),
+            Ok(()) => Ok(Some(folder)),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(what(error.into())),
         }
@@ -124,6 +159,11 @@ impl Folder {
         }
         Ok(())
     }
+}
+
+fn make_folder(path: &Path) -> Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|error| Error::io(format!("make {}", path.display()), error))
 }
 
 fn to_json(value: &impl Serialize) -> Result<Vec<u8>> {

@@ -38,16 +38,21 @@ pub fn sweep(runtime: &Path) -> Result<Vec<Swept>> {
     Ok(swept)
 }
 
-/// Clears one folder of a dead attachment, if it is there.
+/// Clears one folder of a dead attachment, if it is there and nobody is starting in it.
 pub(super) fn clear_dead(folder: &Folder) -> Result<Vec<PathBuf>> {
-    if !folder.path.exists() {
+    let Some(_reserved) = folder.reserve()? else { return Ok(Vec::new()) };
+    if folder.is_alive() {
         return Ok(Vec::new());
     }
-    // Held while clearing, so that nobody starts in between.
-    let Some(_lock) = folder.lock()? else { return Ok(Vec::new()) };
+    let still_in_use = clear_devices_and_view(folder)?;
+    folder.remove()?;
+    Ok(still_in_use)
+}
+
+/// What is left when the process is gone, the files apart. The folder has to be reserved.
+pub(super) fn clear_devices_and_view(folder: &Folder) -> Result<Vec<PathBuf>> {
     let still_in_use = clear_devices(folder)?;
     clear_view(&folder.view())?;
-    folder.remove()?;
     Ok(still_in_use)
 }
 

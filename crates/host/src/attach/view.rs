@@ -266,14 +266,14 @@ impl Filesystem for View {
         const KEEP_SIZE: i32 = 0x01;
         const PUNCH_HOLE: i32 = 0x02;
         const ZERO_RANGE: i32 = 0x10;
-        let unmap = match mode & !KEEP_SIZE {
-            PUNCH_HOLE => true,
-            ZERO_RANGE => false,
-            _ => return reply.error(Errno::EOPNOTSUPP),
-        };
+        // Both read as zeroes afterwards. Neither promises space on a thin LUN, so both may give it back: a tool that
+        // clears a log must not fill the pool with zeroes.
+        if !matches!(mode & !KEEP_SIZE, PUNCH_HOLE | ZERO_RANGE) {
+            return reply.error(Errno::EOPNOTSUPP);
+        }
         match self.place_whole(ino, offset, length) {
             Ok(offset) => {
-                self.handle.request(Request::Zero { offset, len: length, unmap }, Waiter::Empty(reply));
+                self.handle.request(Request::Zero { offset, len: length, unmap: true }, Waiter::Empty(reply));
             }
             Err(errno) => reply.error(errno),
         }
