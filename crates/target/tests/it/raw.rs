@@ -59,12 +59,12 @@ impl Raw {
     }
 
     fn over(stream: Box<dyn Stream>) -> Raw {
-        static NEXT: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(1);
-        let n = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        static NEXT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(1);
+        let [high, low] = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed).to_be_bytes();
         Raw {
             stream,
             reader: FrameReader::new(1 << 20),
-            isid: [0x80, 0, 0, n, 0, 0],
+            isid: [0x80, 0, 0, high, low, 0],
             cmd_sn: 1,
             next_tag: 1,
             done: HashMap::new(),
