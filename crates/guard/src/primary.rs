@@ -84,6 +84,8 @@ pub(crate) struct Primary {
     spoiled: Option<(ErrorCode, String)>,
     /// What the hands are at.
     work: Option<Work>,
+    /// A thaw was asked for before any freeze.
+    released: bool,
     /// Requests that wait until every file system is free.
     thaws: Vec<u64>,
     /// Undo commands to be run, with the request that waits for each.

@@ -40,21 +40,29 @@ pub async fn settle(
         }
     })
     .await?;
-    for left in &planned.left_alone {
-        tracing::debug!(%lun, place = left.place, content = ?left.content, "identity left alone");
-    }
+    refuse_what_cannot_be_renewed(lun, &planned)?;
     if planned.edits.is_empty() {
         return Ok(recorded);
     }
     let now = merged(&recorded, &planned.edits);
     write_down(node, record, lun, now.clone()).await?;
-    match renew(node, lun, view, planned.edits).await {
-        Ok(()) => Ok(now),
-        Err(error) => {
-            write_down(node, record, lun, recorded).await?;
-            Err(error)
-        }
-    }
+    // If this fails the record stays: undoing an edit that is undone already changes nothing.
+    renew(node, lun, view, planned.edits).await?;
+    Ok(now)
+}
+
+/// What collides and cannot be renewed must not become a block device: the kernel could take it for its original (I1).
+fn refuse_what_cannot_be_renewed(lun: LunId, planned: &host::Plan) -> Result<()> {
+    let known = planned.left_alone.iter().find_map(|left| Some((&left.place, left.content.as_ref()?)));
+    let Some((place, content)) = known else { return Ok(()) };
+    let text = format!(
+        "{} on {place} of LUN {lun} has the identity {} of its original, which cannot be renewed yet",
+        content.fs_type, content.uuid
+    );
+    Err(Error::new(ErrorCode::IdentityFailed, text)
+        .hint("identities of ext4, XFS and GPT are renewed; attach this copy on a host that does not see the original")
+        .param("lun", lun)
+        .param("content", &content.fs_type))
 }
 
 async fn renew(node: &Node, lun: LunId, view: PathBuf, edits: Vec<Edit>) -> Result<()> {

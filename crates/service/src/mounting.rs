@@ -60,7 +60,11 @@ fn is_there(record: &Mounted, table: &[host::Mount]) -> bool {
 /// Mounts, and makes the folder if it is missing.
 pub async fn mount(node: &Node, wish: Wish) -> Result<Mounted> {
     drop_stale(node, &wish.path).await?;
-    let folder = make_folder(&wish.path)?;
+    let folder = blocking({
+        let path = wish.path.clone();
+        move || make_folder(&path)
+    })
+    .await?;
     let mounted = Mounted {
         id: uuid::Uuid::new_v4(),
         path: wish.path.clone(),
@@ -76,7 +80,7 @@ pub async fn mount(node: &Node, wish: Wish) -> Result<Mounted> {
     match made {
         Ok(()) => Ok(mounted),
         Err(error) => {
-            remove_traces(node, &mounted)?;
+            remove_traces(node, &mounted).await?;
             Err(error)
         }
     }
@@ -122,18 +126,28 @@ fn make_folder(path: &Path) -> Result<Folder> {
 pub async fn unmount(node: &Node, mounted: &Mounted) -> Result<()> {
     let path = mounted.path.clone();
     blocking(move || host::unmount(&path)).await?;
-    remove_traces(node, mounted)
+    remove_traces(node, mounted).await
 }
 
 /// The folder if we made it, then the record.
-fn remove_traces(node: &Node, mounted: &Mounted) -> Result<()> {
-    if mounted.folder == Folder::Ours
-        && let Err(error) = std::fs::remove_dir(&mounted.path)
-        && error.kind() != ErrorKind::NotFound
-    {
-        tracing::warn!(path = %mounted.path.display(), %error, "folder stays");
+async fn remove_traces(node: &Node, mounted: &Mounted) -> Result<()> {
+    if mounted.folder == Folder::Ours {
+        let path = mounted.path.clone();
+        blocking(move || {
+            remove_folder(&path);
+            Ok(())
+        })
+        .await?;
     }
     node.mounts.remove(mounted.id)
+}
+
+fn remove_folder(path: &Path) {
+    if let Err(error) = std::fs::remove_dir(path)
+        && error.kind() != ErrorKind::NotFound
+    {
+        tracing::warn!(path = %path.display(), %error, "folder stays");
+    }
 }
 
 /// What is mounted at a path that we did not mount is left to whoever did.

@@ -52,6 +52,9 @@ impl Primary {
         if self.frozen_at.is_some() {
             return Err(bad_state("has frozen once already"));
         }
+        if self.released {
+            return Err(Error::new(ErrorCode::Cancelled, "the freeze comes after its own thaw"));
+        }
         self.refuse_busy()?;
         let now = now();
         self.frozen_at = Some(now);
@@ -85,6 +88,8 @@ impl Primary {
             self.thaws.push(id);
             self.end_work();
         } else {
+            // A freeze that was given up, and is late, must not come after this.
+            self.released = true;
             self.reply(id, Reply::Thawed(crate::Thawed { held_ms: 0, notes: self.notes.clone() }));
         }
         Ok(())

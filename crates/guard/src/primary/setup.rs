@@ -150,6 +150,7 @@ impl Ready {
             frozen_at: None,
             free_at: None,
             spoiled: None,
+            released: false,
             work: None,
             thaws: Vec::new(),
             queue: VecDeque::new(),

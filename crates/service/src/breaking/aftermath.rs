@@ -1,7 +1,12 @@
 //! After the point of no return: devices and mounts follow the LUNs' new life as far as they can; what cannot is a note.
 
 use super::steps::{self, Done};
-use crate::{array::Access, attachments, mounting, mounts::Mounted, node::Node};
+use crate::{
+    array::Access,
+    attachments, mounting,
+    mounts::{Copy, Mounted},
+    node::Node,
+};
 use std::path::PathBuf;
 use umbra_base::{LunId, Result};
 
@@ -15,7 +20,7 @@ pub async fn carry_over(node: &Node, luns: &[LunId], access: Access, done: Done)
     }
     steps::release_unused(node, &done, luns).await;
     for mounted in &done.unmounted {
-        if let Err(error) = mount_again(node, mounted, access).await {
+        if let Err(error) = mount_again(node, mounted, access, None).await {
             notes.push(format!("{} is not mounted any more: {}", mounted.path.display(), error.chain()));
         }
     }
@@ -45,11 +50,17 @@ async fn devices(node: &Node, lun: LunId, access: Access, done: &Done) -> Result
     Ok(())
 }
 
-async fn mount_again(node: &Node, mounted: &Mounted, access: Access) -> Result<()> {
+/// Mounts once more what was mounted, on the device that the LUN has now: it may have another number than before.
+pub(super) async fn mount_again(
+    node: &Node,
+    mounted: &Mounted,
+    access: Access,
+    copy: Option<Copy>,
+) -> Result<()> {
     let lun: LunId = mounted.lun_id.parse()?;
     let state = attachments::find(node, lun).await?.and_then(|state| state.device);
     let device = state.map_or_else(|| mounted.device.clone(), |device| moved(&mounted.device, device));
-    let wish = mounting::Wish { device, copy: None, ..steps::wish(mounted, access) };
+    let wish = mounting::Wish { device, copy, ..steps::wish(mounted, access) };
     mounting::mount(node, wish).await.map(drop)
 }
 

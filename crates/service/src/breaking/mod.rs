@@ -35,6 +35,8 @@ pub async fn run(node: &Node, request: &v1::BreakRequest) -> Result<v1::BreakRep
     let id = lookup::set(node, &request.set_key).await?.id;
     let _turn = node.locks.lock(&id).await;
     let record = lookup::set(node, &id).await?;
+    // What is seen of identities must still hold when the LUNs have theirs back (I1).
+    let _alone = node.locks.lock("identities").await;
     let facts = facts(node, &record, mode).await?;
     let plan = umbra_vss::decide_break(&facts, mode)?;
     match mode {
@@ -101,7 +103,7 @@ async fn mask(node: &Node, record: v1::SetRecord) -> Result<v1::BreakReply> {
     let luns = lookup::working_luns(&record)?;
     let left = steps::leave(node, &record, &luns).await?;
     let started = Instant::now();
-    let after = match node.array.unimport_set(&record.id).await {
+    let after = match unimport(node, &record).await {
         Ok(after) => after,
         Err(error) => {
             left.undo(node).await;
@@ -119,6 +121,21 @@ async fn mask(node: &Node, record: v1::SetRecord) -> Result<v1::BreakReply> {
         notes: Vec::new(),
         transaction_us,
     })
+}
+
+/// An answer that was lost is asked for again; a set that is not imported any more has left this host.
+async fn unimport(node: &Node, record: &v1::SetRecord) -> Result<v1::SetRecord> {
+    let until = Instant::now() + ARRAY_BACK;
+    loop {
+        match node.array.unimport_set(&record.id).await {
+            Err(error) if no_answer(&error) && Instant::now() < until => tokio::time::sleep(AGAIN).await,
+            Err(error) => {
+                let now = node.array.set(&record.id).await;
+                return now.ok().filter(|now| now.state() == SetState::Created).ok_or(error);
+            }
+            done => return done,
+        }
+    }
 }
 
 async fn keep(node: &Node, record: v1::SetRecord, plan: BreakPlan, access: Access) -> Result<v1::BreakReply> {
@@ -180,22 +197,26 @@ async fn commit(
     access: Access,
     identities: Vec<v1::SetLun>,
 ) -> Committed {
-    let error = match node.array.commit_break(&record.id, access, identities).await {
-        Ok(after) => return Committed::Yes(Box::new(after)),
-        Err(error) if !matches!(error.code(), ErrorCode::Unreachable | ErrorCode::TimedOut) => {
-            return Committed::No(error);
-        }
-        Err(error) => error,
-    };
     let until = Instant::now() + ARRAY_BACK;
     loop {
-        match node.array.set(&record.id).await {
-            Ok(now) if now.state() == SetState::Broken => return Committed::Yes(Box::new(now)),
-            Ok(_) => return Committed::No(error),
-            Err(_) if Instant::now() < until => tokio::time::sleep(AGAIN).await,
-            Err(also) => return Committed::Unknown(unknown(record, &also)),
+        // Asked again, the call waits in the array behind one whose answer was lost, so its answer is the last word.
+        match node.array.commit_break(&record.id, access, identities.clone()).await {
+            Ok(after) => return Committed::Yes(Box::new(after)),
+            Err(error) if no_answer(&error) && Instant::now() < until => tokio::time::sleep(AGAIN).await,
+            Err(error) if no_answer(&error) => return Committed::Unknown(unknown(record, &error)),
+            Err(error) => {
+                return match node.array.set(&record.id).await {
+                    Ok(now) if now.state() == SetState::Broken => Committed::Yes(Box::new(now)),
+                    Err(also) if no_answer(&also) => Committed::Unknown(unknown(record, &also)),
+                    _ => Committed::No(error),
+                };
+            }
         }
     }
+}
+
+fn no_answer(error: &Error) -> bool {
+    matches!(error.code(), ErrorCode::Unreachable | ErrorCode::TimedOut)
 }
 
 fn unknown(record: &v1::SetRecord, error: &Error) -> Error {

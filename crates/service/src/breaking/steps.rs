@@ -176,7 +176,11 @@ impl Done {
 impl Undo {
     async fn undo(&self, node: &Node) -> Result<()> {
         match self {
-            Undo::Mount(mounted) => mounting::mount(node, wish(mounted, Access::ReadOnly)).await.map(drop),
+            Undo::Mount(mounted) => {
+                super::aftermath::mount_again(node, mounted, Access::ReadOnly, mounted.copy.clone())
+                    .await
+                    .map(drop)
+            }
             Undo::Attach(lun) => {
                 let shown = node.array.lun(&lun.to_string()).await?;
                 attachments::start(node, &shown, DeviceWish::ReadOnly).await.map(drop)

@@ -27,12 +27,15 @@ use crate::{
 use driver::Outside;
 use party::Party;
 use plan::Planned;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
 use tonic::Status;
 use umbra_api::{convert, v1};
 use umbra_base::{Error, ErrorCode, Result, SetId};
 use umbra_vss::{Created, Failure, IfBusy, Limits, Outcome, SetMachine};
+
+/// Longest time for finding out what a set is made of, before anything is asked to prepare.
+const PLAN_LIMIT: Duration = Duration::from_secs(60);
 
 /// What a requester wants.
 #[derive(Debug, Clone)]
@@ -89,7 +92,12 @@ async fn create(node: &Arc<Node>, order: Order, events: &Events) -> Result<v1::S
         () = events.closed() => return Err(given_up()),
         () = node.stopping() => return Err(stopped()),
     };
-    let planned = plan::make(node, &order).await?;
+    let planned = tokio::select! {
+        planned = plan::make(node, &order) => planned?,
+        () = tokio::time::sleep(PLAN_LIMIT) => return Err(unplanned()),
+        () = events.closed() => return Err(given_up()),
+        () = node.stopping() => return Err(stopped()),
+    };
     let record = match drive(node, &planned, events).await {
         (Outcome::Created(created), notes) => record(node, &planned, &created, &notes).await?,
         (Outcome::Failed(failure, _), _) => return Err(told(failure)),
@@ -193,6 +201,13 @@ fn told(failure: Failure) -> Error {
         tracing::error!(?task, %code, error = also.error.chain(), "undoing a creation");
     }
     failure.error.param("phase", failure.phase).param("part", failure.part)
+}
+
+fn unplanned() -> Error {
+    let text = format!("the volumes and writers could not be looked up within {} s", PLAN_LIMIT.as_secs());
+    Error::new(ErrorCode::TimedOut, text).hint(
+        "a block device of this host may not answer: see `umbra volumes`, and the array that it comes from",
+    )
 }
 
 fn given_up() -> Error {

@@ -160,6 +160,17 @@ impl Provider for ArrayProvider {
 
     async fn abort(&self, set: SetId) -> Result<()> {
         self.forget(set);
+        match self.discard(set).await {
+            // A commit that was given up may have come first: the set is another thing now, and goes all the same.
+            Err(error) if error.code() == ErrorCode::BadState => self.discard(set).await,
+            result => result,
+        }
+    }
+}
+
+impl ArrayProvider {
+    /// Whatever there is of a set goes, by the call that its state asks for.
+    async fn discard(&self, set: SetId) -> Result<()> {
         let mut client = self.array.client().await?;
         let key = v1::SetKey { key: set.to_string(), if_revision: 0 };
         let record = match call("look up a set", client.get_set(key.clone())).await {

@@ -54,8 +54,9 @@ async fn follow(node: &Node, state: State, access: Access) -> Result<(v1::Outcom
 
 /// A copy comes only as one that may stand beside its original (I1).
 async fn attach_copy(node: &Node, lun: &v1::Lun, id: LunId) -> Result<(v1::Outcome, State)> {
+    let _turn = node.locks.lock(&lun.set_id).await;
+    // Read under the lock: a break may have gone before, and a broken LUN is nobody's business here (B4).
     let record = crate::lookup::set(node, &lun.set_id).await?;
-    let _turn = node.locks.lock(&record.id).await;
     crate::lookup::expect_imported_here(node, &record)?;
     let before = attachments::find(node, id).await?;
     let (state, _) = exposure::ready(node, &record, id).await?;
