@@ -1,6 +1,7 @@
 //! Sets and copies by what people type: an id, or a unique prefix of one.
 
 use crate::{array::Sets, node::Node};
+use std::time::{Duration, SystemTime};
 use umbra_api::v1;
 use umbra_base::{CopyId, Error, ErrorCode, LunId, Result, SetId};
 
@@ -76,12 +77,25 @@ async fn missing(node: &Node, key: &str) -> Error {
 
 fn broken(record: &v1::SetRecord) -> Error {
     let luns: Vec<_> = record.luns.iter().map(|lun| lun.working_lun_id.as_str()).collect();
-    let text = format!("set {} is broken: its copies are LUNs of their own, {}", record.id, luns.join(", "));
+    let (when, names) = (ago(record.broken_unix_ns), luns.join(", "));
+    let text = format!("set {} was broken {when}: its copies are LUNs of their own, {names}", record.id);
     Error::new(ErrorCode::ObjectNotFound, text)
         .hint("`umbra list --broken` shows where they come from, `umbra lun` manages them")
         .param("set", &record.id)
         .param("broken_unix_ns", record.broken_unix_ns)
         .param("luns", luns.join(","))
+}
+
+/// How long ago that was, by this machine's clock.
+fn ago(unix_ns: u64) -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let seconds = now.saturating_sub(Duration::from_nanos(unix_ns)).as_secs();
+    match seconds {
+        0..=119 => format!("{seconds} s ago"),
+        120..=7199 => format!("{} min ago", seconds / 60),
+        7200..=172_799 => format!("{} h ago", seconds / 3600),
+        _ => format!("{} days ago", seconds / 86_400),
+    }
 }
 
 /// Refuses a set whose copies cannot be used on this host now (B1).

@@ -120,7 +120,7 @@ mod tests {
         };
         mounts.put(&mounted).unwrap();
         std::fs::write(folder.path().join("mounts/other.json"), "not ours").unwrap();
-        assert_eq!(mounts.records().unwrap(), [mounted.clone()]);
+        assert_eq!(mounts.records().unwrap(), std::slice::from_ref(&mounted));
         mounts.remove(mounted.id).unwrap();
         mounts.remove(mounted.id).unwrap();
         assert!(mounts.records().unwrap().is_empty());

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
+use tracing::Instrument;
 use umbra_api::v1::{self, create_event::Event};
 use umbra_base::{
     Error, ErrorCode, Result, SetId,
@@ -29,7 +30,7 @@ pub async fn create(node: Arc<Node>, request: v1::CreateRequest) -> Result<Event
         Begun::New(ticket) => {
             let job = create::run(node.clone(), order, events.clone());
             let busy = node.busy().await;
-            tokio::spawn(async move {
+            let creation = async move {
                 let _busy = busy;
                 let (life, ended) = job.await;
                 ticket.finish(ended.clone());
@@ -37,7 +38,8 @@ pub async fn create(node: Arc<Node>, request: v1::CreateRequest) -> Result<Event
                 if let (Life::Volatile, Ok(set)) = (life, ended) {
                     hold(&node, set, &events).await;
                 }
-            });
+            };
+            tokio::spawn(creation.in_current_span());
         }
         Begun::Known(mut awaited) => {
             tokio::spawn(async move {

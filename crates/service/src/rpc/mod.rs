@@ -9,6 +9,7 @@ mod sets;
 use crate::node::Node;
 use std::{fmt, future::Future, sync::Arc, time::Instant};
 use tonic::{Request, Response, Status, transport::server::UdsConnectInfo};
+use tracing::Instrument;
 use umbra_api::{convert, v1};
 use umbra_base::{Error, ErrorCode, Result};
 
@@ -57,22 +58,23 @@ impl Api {
     {
         let principal = Principal::of(&request);
         let started = Instant::now();
-        let done = tokio::spawn(work(self.0.clone(), request.into_inner())).await;
+        // Whatever is logged on the way says for whom (X2).
+        let who = principal.map(|principal| principal.to_string()).unwrap_or_default();
+        let span = tracing::info_span!("call", rpc, who);
+        let done = tokio::spawn(work(self.0.clone(), request.into_inner()).instrument(span.clone())).await;
+        let _inside = span.enter();
         let result = done.unwrap_or_else(|panic| Err(Error::new(ErrorCode::Internal, rpc).because(panic)));
-        log(kind, rpc, principal, started, result.as_ref().err());
+        log(kind, started, result.as_ref().err());
         result.map(Response::new).map_err(|error| convert::status(&error))
     }
 }
 
-fn log(kind: Kind, rpc: &str, principal: Option<Principal>, started: Instant, error: Option<&Error>) {
-    let who = principal.map(|principal| principal.to_string()).unwrap_or_default();
+fn log(kind: Kind, started: Instant, error: Option<&Error>) {
     let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     match (error, kind) {
-        (Some(error), _) => {
-            tracing::warn!(rpc, who, ms, code = %error.code(), error = error.chain(), "refused")
-        }
-        (None, Kind::Changes) => tracing::info!(rpc, who, ms, "done"),
-        (None, Kind::Reads) => tracing::debug!(rpc, who, ms, "done"),
+        (Some(error), _) => tracing::warn!(ms, code = %error.code(), error = error.chain(), "refused"),
+        (None, Kind::Changes) => tracing::info!(ms, "done"),
+        (None, Kind::Reads) => tracing::debug!(ms, "done"),
     }
 }
 
