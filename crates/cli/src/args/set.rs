@@ -24,9 +24,6 @@ pub struct CreateArgs {
     /// Run CMD by `sh -c` once the set is there, with UMBRA_SET and UMBRA_COPY_1, UMBRA_COPY_2, ... in its environment
     #[arg(long, value_name = "CMD", requires = "volatile")]
     pub exec: Option<String>,
-    /// Leave the set un-imported, for another host to import; it cannot be exposed or broken here
-    #[arg(long, conflicts_with = "volatile")]
-    pub transportable: bool,
     /// Do not involve writers: file-system consistency at best
     #[arg(long)]
     pub no_writers: bool,
@@ -107,7 +104,7 @@ pub struct UnexposeArgs {
   umbra break 81d0                                    keep read-only copies
   umbra break 81d0 --read-write --no-revert-identity  a writable clone beside the original
   umbra break 81d0 --read-write --revert-identity     replace a lost original
-  umbra break 81d0 --mask                             hand the set back, for another host to import")]
+  umbra break 81d0 --mask                             hand the set back to the array")]
 pub struct BreakArgs {
     /// The set
     #[arg(value_name = "SET")]
@@ -115,7 +112,7 @@ pub struct BreakArgs {
     /// Make the LUNs writable
     #[arg(long)]
     pub read_write: bool,
-    /// Un-import instead: the LUNs leave this host, the set stays in the array
+    /// Un-import instead: the LUNs leave this host, the set stays in the array, un-imported
     #[arg(long, conflicts_with_all = ["read_write", "revert_identity", "no_revert_identity"])]
     pub mask: bool,
     /// Give every LUN its original's identity back; refused if an original is visible here

@@ -31,7 +31,7 @@ fn request(args: CreateArgs) -> v1::CreateRequest {
         set_id: new_id(),
         volumes: args.volumes.iter().map(|volume| whole_volume(volume)).collect(),
         volatile: args.volatile,
-        transportable: args.transportable,
+        transportable: false,
         no_writers: args.no_writers,
         provider: args.provider.unwrap_or_default(),
         wait: args.wait,

@@ -31,8 +31,9 @@ async fn on_this_host(context: &Context, mut client: ServiceClient, command: Lun
             output.print(&Attached::from(reply(client.attach_lun(request).await)?))
         }
         LunCommand::Detach(args) => {
-            let request = v1::DetachLunRequest { key: args.lun };
-            output.print(&Detached(Attached::from(reply(client.detach_lun(request).await)?)))
+            let request = v1::DetachLunRequest { key: args.lun.clone() };
+            let was = Attached::from(reply(client.detach_lun(request).await)?);
+            output.print(&Detached { was, key: args.lun })
         }
         LunCommand::Mount(args) => {
             output.print(&Mounted::from(reply(client.mount_lun(mount_request(args)?).await)?))

@@ -51,8 +51,13 @@ pub struct Attached {
 
 /// The same, given up.
 #[derive(Debug, Serialize)]
-#[serde(transparent)]
-pub struct Detached(pub Attached);
+pub struct Detached {
+    #[serde(flatten)]
+    pub was: Attached,
+    /// As the requester named it.
+    #[serde(skip)]
+    pub key: String,
+}
 
 #[derive(Debug, Serialize)]
 pub struct Mounted {
@@ -121,13 +126,23 @@ impl From<v1::MountReply> for Mounted {
     }
 }
 
+/// An outcome in the words of the command.
+fn done(outcome: &'static str, made: &'static str, undone: &'static str) -> &'static str {
+    match outcome {
+        "created" => made,
+        "deleted" => undone,
+        other => other,
+    }
+}
+
 fn access(read_only: bool) -> &'static str {
     if read_only { "read_only" } else { "read_write" }
 }
 
 impl Shape for Exposed {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "{} {} {}", self.outcome, self.copy, self.path.as_deref().unwrap_or_default())?;
+        let path = self.path.as_deref().unwrap_or_default();
+        writeln!(out, "{} {} {path}", done(self.outcome, "exposed", "unexposed"), self.copy)?;
         self.identity.iter().try_for_each(|change| change.text(out))
     }
 }
@@ -159,12 +174,12 @@ impl Shape for Attached {
 
 impl Shape for Detached {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "{} {}", self.0.outcome, self.0.name)
+        writeln!(out, "{} {}", done(self.was.outcome, "attached", "detached"), self.key)
     }
 }
 
 impl Shape for Mounted {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "{} {}", self.outcome, self.path)
+        writeln!(out, "{} {}", done(self.outcome, "mounted", "unmounted"), self.path)
     }
 }

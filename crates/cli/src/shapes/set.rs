@@ -257,7 +257,7 @@ impl Copy {
         let consistency = self.consistency.replace('_', "-");
         writeln!(out, "  copy {} of {} ({fs}), {consistency} consistency", self.id, self.volume)?;
         if let Some(reason) = &self.consistency_reason {
-            writeln!(out, "    no better because {reason}")?;
+            writeln!(out, "    {reason}")?;
         }
         if !self.writers.is_empty() {
             writeln!(out, "    writers {}", self.writers.join(" "))?;
