@@ -177,9 +177,7 @@ impl Undo {
     async fn undo(&self, node: &Node) -> Result<()> {
         match self {
             Undo::Mount(mounted) => {
-                super::aftermath::mount_again(node, mounted, Access::ReadOnly, mounted.copy.clone())
-                    .await
-                    .map(drop)
+                super::aftermath::mount_again(node, mounted, Access::ReadOnly, mounted.copy).await.map(drop)
             }
             Undo::Attach(lun) => {
                 let shown = node.array.lun(&lun.to_string()).await?;
