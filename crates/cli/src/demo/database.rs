@@ -45,8 +45,8 @@ impl Engine {
 /// The database while it runs.
 #[derive(Debug)]
 pub enum Database {
-    Postgres(Postgres),
-    Sqlite(Sqlite),
+    Postgres(Box<Postgres>),
+    Sqlite(Box<Sqlite>),
 }
 
 /// Hands a call to the database that is there.
@@ -64,9 +64,11 @@ impl Database {
     pub async fn start(scene: &Scene, step: &mut Step) -> Told<Database> {
         match &scene.tools.database {
             Engine::Postgres(programs) => {
-                Postgres::start(scene, step, programs).await.map(Database::Postgres)
+                Postgres::start(scene, step, programs).await.map(|it| Database::Postgres(Box::new(it)))
             }
-            Engine::Sqlite(program) => Sqlite::start(scene, step, program).await.map(Database::Sqlite),
+            Engine::Sqlite(program) => {
+                Sqlite::start(scene, step, program).await.map(|it| Database::Sqlite(Box::new(it)))
+            }
         }
     }
 

@@ -4,6 +4,12 @@
 //! that tests run side by side; a lab removes all of it when it goes, also after a failure. They need root, loop and
 //! FUSE; where one is absent a test says so loudly and ends.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "helpers of tests stand outside of test functions"
+)]
+
 mod books;
 mod kills;
 mod lab;
