@@ -57,12 +57,22 @@ pub fn report_to(output: Output, error: &Error) -> ExitCode {
 }
 
 fn text(out: &mut dyn Write, error: &Error) -> io::Result<()> {
-    writeln!(out, "error: {}", error.chain())?;
+    writeln!(out, "error: {}", printable(&error.chain()))?;
     writeln!(out, "  code: {}{}", error.code(), retry_note(error.code()))?;
     match error.hint_text() {
-        Some(hint) => writeln!(out, "  hint: {hint}"),
+        Some(hint) => writeln!(out, "  hint: {}", printable(hint)),
         None => Ok(()),
     }
+}
+
+/// Names and paths come from anywhere: what would steer a terminal is shown, not sent.
+fn printable(text: &str) -> String {
+    let shown = |c: char| match c {
+        '\n' | '\t' => c.to_string(),
+        c if c.is_control() => c.escape_default().to_string(),
+        c => c.to_string(),
+    };
+    text.chars().map(shown).collect()
 }
 
 fn retry_note(code: ErrorCode) -> &'static str {
@@ -87,6 +97,13 @@ mod tests {
             String::from_utf8(out).unwrap(),
             "error: freeze writer \"postgres\": no answer\n  code: writer_timeout (trying again may succeed)\n  hint: ask again\n"
         );
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        let mut out = Vec::new();
+        text(&mut out, &Error::new(ErrorCode::Io, "open /tmp/\u{1b}[31m")).unwrap();
+        assert!(String::from_utf8(out).unwrap().starts_with("error: open /tmp/\\u{1b}[31m\n"));
     }
 
     #[test]

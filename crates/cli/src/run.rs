@@ -63,7 +63,9 @@ fn usage(refused: &clap::Error, args: &[OsString]) -> ExitCode {
         }
         _ if args.iter().any(|arg| arg == "--json") => {
             let text = refused.to_string();
-            let message = text.trim_start_matches("error: ").lines().next().unwrap_or_default().trim();
+            let said = text.trim_start_matches("error: ").lines().map(str::trim);
+            // What is wrong may take several lines; the usage behind the first empty one is the hint's business.
+            let message = said.take_while(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
             let error = Error::new(ErrorCode::InvalidArgument, message).hint("`--help` shows the usage");
             report(Format::Json, &error)
         }

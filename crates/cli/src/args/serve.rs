@@ -13,7 +13,8 @@ use std::{net::SocketAddr, path::PathBuf};
 /// else sqlite3), thin_check, and qemu-img or python3 with libiscsi.
 ///
 /// Everything happens in one new folder under $TMPDIR; nothing else of the machine is changed, and nothing is left, also
-/// after Ctrl-C or a failed step. Any number of demos can run at once.
+/// after Ctrl-C or a failed step. Any number of demos can run at once. UMBRA_DEMO_PG_BIN names the folder of another
+/// PostgreSQL's programs; where it holds none, SQLite tells the story.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  umbra demo\n  umbra demo --json | jq '.steps[] | {name, ok, ms}'\n  TMPDIR=/var/tmp umbra demo --keep"

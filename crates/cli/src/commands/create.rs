@@ -70,8 +70,12 @@ async fn created(events: &mut Streaming<v1::CreateEvent>, output: Output) -> Res
 
 async fn with_volatile(mut client: ServiceClient, set: &Set, command: &str) -> Result<()> {
     let ended = execute(set, command).await;
-    let gone = reply(client.delete(v1::DeleteRequest { key: set.id.clone() }).await);
-    ended.and(gone.map(drop))
+    let gone = match reply(client.delete(v1::DeleteRequest { key: set.id.clone() }).await) {
+        // The command broke it or deleted it: a broken set never dies with its requester (B6).
+        Err(error) if error.code() == ErrorCode::ObjectNotFound => Ok(()),
+        gone => gone.map(drop),
+    };
+    ended.and(gone)
 }
 
 async fn execute(set: &Set, command: &str) -> Result<()> {
