@@ -35,13 +35,21 @@ async fn channel(address: &Address, what: &str) -> Result<Channel> {
         }))
         .await
         .map_err(|source| {
-            Error::new(ErrorCode::Unreachable, format!("connect to the {what} at {address}"))
-                .hint(format!(
-                    "is it running, and are you root? start it with `umbra {}`",
-                    start_command(what)
-                ))
-                .because(source)
+            let text = format!("connect to the {what} at {address}");
+            let error = match is_refusal(&source) {
+                true => Error::new(ErrorCode::AccessDenied, text).hint("the socket is for root only"),
+                false => Error::new(ErrorCode::Unreachable, text)
+                    .hint(format!("is it running? start it with `umbra {}`", start_command(what))),
+            };
+            error.because(source)
         })
+}
+
+/// Whether the system did not let us at the socket.
+fn is_refusal(error: &(dyn std::error::Error + 'static)) -> bool {
+    let io = error.downcast_ref::<std::io::Error>();
+    io.is_some_and(|io| io.kind() == std::io::ErrorKind::PermissionDenied)
+        || error.source().is_some_and(is_refusal)
 }
 
 fn start_command(what: &str) -> &'static str {

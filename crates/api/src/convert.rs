@@ -35,6 +35,11 @@ pub fn status(error: &Error) -> Status {
 pub fn from_status(status: &Status) -> Error {
     match v1::ErrorDetail::decode(status.details()) {
         Ok(detail) if !detail.code.is_empty() => error(detail),
+        _ if matches!(status.code(), Code::Unavailable | Code::Unknown) => {
+            Error::new(ErrorCode::Unreachable, "the connection broke before the answer came")
+                .hint("see whether the service and the array run, then what became of it: umbra list")
+                .because(status.message().to_owned())
+        }
         _ => Error::new(code_of(status.code()), format!("the call ended with {}", status.code()))
             .because(status.message().to_owned()),
     }
@@ -42,7 +47,6 @@ pub fn from_status(status: &Status) -> Error {
 
 fn code_of(code: Code) -> ErrorCode {
     match code {
-        Code::Unavailable | Code::Unknown => ErrorCode::Unreachable,
         Code::DeadlineExceeded => ErrorCode::TimedOut,
         Code::Cancelled => ErrorCode::Cancelled,
         Code::PermissionDenied | Code::Unauthenticated => ErrorCode::AccessDenied,

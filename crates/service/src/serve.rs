@@ -11,7 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 use std::{
     fs::{DirBuilder, File},
     future::Future,
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
     sync::Arc,
     time::Duration,
@@ -81,7 +81,8 @@ fn make_folder(path: &Path) -> Result<()> {
 fn alone(runtime: &Path) -> Result<File> {
     let path = runtime.join("service.lock");
     let what = |source: std::io::Error| Error::io(format!("lock {}", path.display()), source);
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(what)?;
+    let file =
+        File::options().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(what)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => {

@@ -32,11 +32,13 @@ pub fn service(global: &Global, serve: Serve) -> ExitCode {
 }
 
 fn serve_service(global: &Global, serve: Serve) -> Result<()> {
-    let options = umbra_service::Options {
-        config: serve.config,
-        socket: global.socket.clone(),
-        array: global.array.as_deref().map(str::parse).transpose()?,
-    };
+    // The variables are for clients: where a configuration is named, its word counts for more.
+    let named = serve.config.is_some();
+    let said = |word: &str, variable| !(named && std::env::var(variable).is_ok_and(|value| value == word));
+    let socket = global.socket.clone().filter(|path| said(&path.to_string_lossy(), "UMBRA_SOCKET"));
+    let array = global.array.as_deref().filter(|address| said(address, "UMBRA_ARRAY"));
+    let options =
+        umbra_service::Options { config: serve.config, socket, array: array.map(str::parse).transpose()? };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

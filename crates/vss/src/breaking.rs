@@ -228,7 +228,7 @@ fn refuse_standing(facts: &BreakFacts) -> Result<()> {
         Standing::Breaking => refuse(ErrorCode::BadState, format!("set {set} is being broken already")),
         Standing::NotImported => {
             Err(Error::new(ErrorCode::BadState, format!("set {set} is not imported on this host"))
-                .hint("import its document first: umbra import FILE.xml")
+                .hint("a set that left this host cannot come back yet; `umbra delete SET` removes it")
                 .param("set", set))
         }
     }

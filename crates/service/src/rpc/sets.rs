@@ -1,9 +1,9 @@
 //! Sets: list, show, expose, unexpose, break, delete.
 
-use crate::{array::Sets, breaking, delete as deletion, exposure, node::Node, view};
+use crate::{array::Sets, breaking, delete as deletion, exposure, lookup, node::Node, view};
 use std::sync::Arc;
 use umbra_api::v1;
-use umbra_base::Result;
+use umbra_base::{ErrorCode, Result};
 
 /// Sets that the array knows; one of them if a key is given.
 pub async fn list(node: Arc<Node>, request: v1::ListServiceSetsRequest) -> Result<v1::ListServiceSetsReply> {
@@ -20,7 +20,16 @@ pub async fn list(node: Arc<Node>, request: v1::ListServiceSetsRequest) -> Resul
 
 /// One set.
 pub async fn get(node: Arc<Node>, request: v1::SetKey) -> Result<v1::ServiceSet> {
-    let record = node.array.set(&request.key).await?;
+    let record = match node.array.set(&request.key).await {
+        // A broken set is shown by its own id alone, any other by that of a copy as well.
+        Err(error) if error.code() == ErrorCode::ObjectNotFound => {
+            match lookup::copy(&node, &request.key).await {
+                Ok((record, _)) => record,
+                Err(_) => return Err(error),
+            }
+        }
+        found => found?,
+    };
     view::service_set(&node, record).await
 }
 
