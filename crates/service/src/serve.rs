@@ -16,12 +16,14 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use umbra_api::v1::service_server::ServiceServer;
 use umbra_base::{Error, ErrorCode, Result};
 
 /// How long calls that run may take after the word to stop; a creation is cancelled and needs its unwinding.
 const FAREWELL: Duration = Duration::from_secs(30);
+/// How long the first attempt to find the array may keep the socket from being there.
+const FIRST_TRY: Duration = Duration::from_secs(5);
 /// Pause between two attempts to find the array at the start.
 const ARRAY_AGAIN: Duration = Duration::from_secs(2);
 
@@ -35,8 +37,11 @@ pub async fn serve(options: Options, stop: impl Future<Output = ()>) -> Result<(
     crate::node::blocking(move || recovery::on_host(&at_start)).await?;
     let (stopped, stopping) = watch::channel(false);
     let node = Arc::new(Node::new(config, stopping.clone())?);
+    let (tried, first_try) = oneshot::channel();
+    let settling = tokio::spawn(settle(node.clone(), tried));
+    // Where the array answers at once, a service that answers is known to it.
+    let _ = tokio::time::timeout(FIRST_TRY, first_try).await;
     let (peers, _socket) = listen::bind(&node.config.socket).await?.into_parts();
-    let settling = tokio::spawn(settle(node.clone()));
     tracing::info!(socket = %node.config.socket.display(), array = %node.config.array, "serving");
     let server = tonic::transport::Server::builder()
         .add_service(ServiceServer::new(Api(node.clone())))
@@ -61,12 +66,13 @@ async fn wait(mut stopping: watch::Receiver<bool>) {
 }
 
 /// Cleans up in the array as soon as it answers; until then every call says that it does not.
-async fn settle(node: Arc<Node>) {
-    let mut told = false;
+async fn settle(node: Arc<Node>, tried: oneshot::Sender<()>) {
+    let mut tried = Some(tried);
     while let Err(error) = node.settle().await {
-        if !told {
+        if let Some(tried) = tried.take() {
             tracing::warn!(code = %error.code(), error = error.chain(), "the array does not answer yet");
-            told = true;
+            // Nobody waits any more if it took too long.
+            let _ = tried.send(());
         }
         tokio::time::sleep(ARRAY_AGAIN).await;
     }
