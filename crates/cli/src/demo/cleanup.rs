@@ -8,6 +8,7 @@ use super::{
     found::{self, Process},
     process::{pid, run},
     scene::Scene,
+    shared_memory::SharedMemory,
 };
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
@@ -40,7 +41,9 @@ pub async fn clean(scene: &Scene, keep: bool) -> Left {
         "mounts": found::mounts(folder).len(),
         "loop_devices": devices.len(),
     });
+    let shared = SharedMemory::of(scene);
     end(scene, Signal::INT, is_application).await; // PostgreSQL's fast shutdown
+    shared.remove(scene).await;
     end(scene, Signal::TERM, |process| process.is(&["serve"])).await;
     end(scene, Signal::TERM, |process| !is_storage(process)).await;
     unmount_volumes(scene).await;

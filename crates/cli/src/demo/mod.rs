@@ -24,6 +24,7 @@ mod reader;
 mod record;
 mod sandbox;
 mod scene;
+mod shared_memory;
 mod sqlite;
 mod trouble;
 
