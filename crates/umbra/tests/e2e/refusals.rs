@@ -154,3 +154,17 @@ fn hostile_peers_are_cut_off_and_the_array_goes_on() {
     let log = std::fs::read_to_string(lab.path("array.log")).unwrap();
     assert!(log.contains("reason"), "cut off with a logged reason: {log}");
 }
+
+#[test]
+fn a_lun_that_is_masked_while_mounted_can_be_let_go_and_comes_back() {
+    let Some(lab) = Lab::new() else { return };
+    let volume = lab.mounted("left", "256M", "ext4");
+    let at = volume.to_str().unwrap();
+    run("sync", &["-f", at]).ok();
+    lab.umbra(&["lun", "mask", "left", "--from", "lab"]).ok();
+    lab.umbra(&["lun", "unmount", at]).ok();
+    lab.umbra(&["lun", "detach", "left"]).ok();
+    lab.umbra(&["lun", "unmask", "left", "--to", "lab"]).ok();
+    lab.umbra(&["lun", "mount", "left", at]).ok();
+    assert!(crate::lab::writable_within(&volume, Duration::from_secs(5)));
+}
