@@ -3,6 +3,9 @@
 use std::{fmt, path::PathBuf, str::FromStr};
 use umbra_base::{Error, ErrorCode};
 
+/// Where an array in its usual folder is reached, for clients and services that are told nothing else.
+pub const DEFAULT_ARRAY: &str = "unix:/var/lib/umbra/array/array.sock";
+
 /// The address of a service or an array.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {

@@ -15,7 +15,7 @@ mod address;
 mod connect;
 pub mod convert;
 
-pub use address::Address;
+pub use address::{Address, DEFAULT_ARRAY};
 pub use connect::{ArrayClient, ServiceClient, array, service};
 
 /// The generated messages, clients and servers.

@@ -1,6 +1,6 @@
 //! Connections to the service and the array, at the addresses that the command line names.
 
-use crate::args::{DEFAULT_ARRAY, DEFAULT_SOCKET, Global};
+use crate::args::{DEFAULT_SOCKET, Global};
 use std::path::PathBuf;
 use tonic::{Response, Status};
 use umbra_api::{Address, ArrayClient, ServiceClient, convert};
@@ -13,7 +13,7 @@ pub async fn service(global: &Global) -> Result<ServiceClient> {
 
 /// Connects to the array.
 pub async fn array(global: &Global) -> Result<ArrayClient> {
-    umbra_api::array(&global.array.as_deref().unwrap_or(DEFAULT_ARRAY).parse()?).await
+    umbra_api::array(&global.array.as_deref().unwrap_or(umbra_api::DEFAULT_ARRAY).parse()?).await
 }
 
 fn service_address(global: &Global) -> Result<Address> {

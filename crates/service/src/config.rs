@@ -11,7 +11,7 @@
 //! program     = "/usr/bin/umbra"         # started as guard and as attachment; default: the running program
 //!
 //! [array]
-//! address = "unix:/run/umbra/array.sock" # management of the array
+//! address = "unix:/var/lib/umbra/array/array.sock" # management of the array
 //! ```
 //!
 //! What always holds: every key is optional, an unknown key is an error that names it, and every path is absolute.
@@ -114,7 +114,7 @@ impl Config {
         let array = match (&options.array, file.array.address) {
             (Some(address), _) => address.clone(),
             (None, Some(text)) => text.parse()?,
-            (None, None) => Address::Unix("/run/umbra/array.sock".into()),
+            (None, None) => umbra_api::DEFAULT_ARRAY.parse()?,
         };
         let writers_dir = service.writers_dir.unwrap_or_else(|| "/etc/umbra/writers.d".into());
         Ok(Config {

@@ -23,8 +23,6 @@ use std::path::PathBuf;
 
 /// Where the service listens unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/umbra/umbra.sock";
-/// Where the array listens unless told otherwise.
-pub const DEFAULT_ARRAY: &str = "unix:/var/lib/umbra/array/array.sock";
 
 /// Volume shadow copies for Linux: point-in-time copies of several volumes together, as LUNs that can live on.
 ///
