@@ -118,6 +118,7 @@ impl Party {
 
     async fn hold(&self) -> Result<()> {
         if self.faults.skip_freeze() {
+            self.faults.after_freeze().await;
             return Ok(());
         }
         let within = self.limits.get(Timer::Hold);
