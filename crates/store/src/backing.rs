@@ -28,6 +28,10 @@ pub trait BlockFile: Send + Sync {
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
     /// Gives the range's space back; it reads as zeroes afterwards.
     fn punch(&self, offset: u64, len: u64) -> io::Result<()>;
+    /// The file itself, where others may do I/O on it.
+    fn file(&self) -> Option<Arc<File>> {
+        None
+    }
 }
 
 /// The files of a store, and what identifies the place where they are.
@@ -89,14 +93,14 @@ fn kernel_uuid(name: &str) -> Result<[u8; 16]> {
 
 /// An ordinary file, through the page cache.
 #[derive(Debug)]
-struct PlainFile(File);
+struct PlainFile(Arc<File>);
 
 impl PlainFile {
     fn open(path: &Path) -> Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file = options.open(path).map_err(|e| Error::io(format_args!("open {}", path.display()), e))?;
-        Ok(PlainFile(file))
+        Ok(PlainFile(Arc::new(file)))
     }
 
     fn lock(&self, path: &Path) -> Result<()> {
@@ -142,5 +146,9 @@ impl BlockFile for PlainFile {
     fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
         use rustix::fs::{FallocateFlags, fallocate};
         Ok(fallocate(&self.0, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, len)?)
+    }
+
+    fn file(&self) -> Option<Arc<File>> {
+        Some(self.0.clone())
     }
 }

@@ -14,6 +14,7 @@ use crate::{
     hold::{Gate, lock},
     journal::Journal,
     limits,
+    map_cache::{CacheKey, Known, MapCache},
     provision::Provision,
     ranges::Ranges,
     turns::Turns,
@@ -24,13 +25,13 @@ use std::{
     sync::{
         Arc, Condvar, Mutex, MutexGuard,
         atomic::{
-            AtomicBool, AtomicU64,
+            AtomicBool, AtomicU32, AtomicU64,
             Ordering::{Relaxed, SeqCst},
         },
     },
 };
 use umbra_base::{Error, ErrorCode, Result};
-use umbra_thin::{LogUse, MetaRead, Page, Pool, ThinId, log::Change};
+use umbra_thin::{LogUse, MetaRead, Page, Pool, ThinError, ThinId, log::Change};
 
 /// Reads metadata blocks from their file.
 pub(crate) struct MetaFile(pub(crate) Arc<dyn BlockFile>);
@@ -51,10 +52,24 @@ impl MetaRead for MetaFile {
 }
 
 /// What all openings of one device share. It outlives the device: an opening that is left over must find the gate.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) gate: Arc<Gate>,
     pub(crate) ranges: Ranges,
+    /// The device's snapshotted_time; changes only while the gate is closed.
+    stamp: AtomicU32,
+    /// Its [`CacheKey`]; another one for each life of the id.
+    key: AtomicU32,
+}
+
+impl Shared {
+    pub(crate) fn stamp(&self) -> u32 {
+        self.stamp.load(SeqCst)
+    }
+
+    pub(crate) fn key(&self) -> CacheKey {
+        CacheKey(self.key.load(SeqCst))
+    }
 }
 
 /// The store behind its handles.
@@ -74,6 +89,8 @@ pub(crate) struct Core {
     pub(crate) epochs: Epochs,
     pub(crate) provision: Provision,
     devices: Mutex<HashMap<ThinId, Arc<Shared>>>,
+    pub(crate) cache: MapCache,
+    next_key: AtomicU32,
     state: Mutex<State>,
     /// Whether `state` is [`State::Open`], to be looked at without the lock.
     is_open: AtomicBool,
@@ -100,9 +117,11 @@ pub(crate) enum Asked {
 }
 
 impl Core {
-    pub(crate) fn new(backing: Backing, pool: Pool<MetaFile>, journal: Journal) -> Self {
+    pub(crate) fn new(backing: Backing, pool: Pool<MetaFile>, journal: Journal, cache_bytes: u64) -> Self {
         let block_bytes = pool.block_bytes();
         Core {
+            cache: MapCache::new(cache_bytes, pool.data_fill().total),
+            next_key: AtomicU32::new(1),
             block_bytes,
             commits: Turns::new(pool.transaction() - 1),
             data_flushes: Turns::new(0),
@@ -127,7 +146,54 @@ impl Core {
     }
 
     pub(crate) fn shared(&self, id: ThinId) -> Arc<Shared> {
-        lock(&self.devices).entry(id).or_default().clone()
+        let mut devices = lock(&self.devices);
+        let shared = devices.entry(id).or_insert_with(|| {
+            let stamp = self.pool().details(id).map_or(0, |details| details.snapshotted_time);
+            Arc::new(Shared {
+                gate: Arc::default(),
+                ranges: Ranges::default(),
+                stamp: AtomicU32::new(stamp),
+                key: AtomicU32::new(self.new_key()),
+            })
+        });
+        shared.clone()
+    }
+
+    fn new_key(&self) -> u32 {
+        self.next_key.fetch_add(1, Relaxed) % (1 << 28)
+    }
+
+    /// After a cut, while the gates are still closed: takes over the devices' snapshot times.
+    pub(crate) fn restamp(&self, ids: impl IntoIterator<Item = ThinId>) {
+        for id in ids {
+            let shared = self.shared(id);
+            let stamp = self.pool().details(id).map_or(0, |details| details.snapshotted_time);
+            shared.stamp.store(stamp, SeqCst);
+        }
+    }
+
+    /// The id is another device from now on, or none. Called under the engine's lock, so that no commit can hand its
+    /// blocks out while the cache still knows them.
+    pub(crate) fn rekey(&self, shared: &Shared, stamp: u32) {
+        shared.key.store(self.new_key(), SeqCst);
+        shared.stamp.store(stamp, SeqCst);
+    }
+
+    /// Reads the mappings around a block into the cache.
+    pub(crate) fn learn(&self, id: ThinId, shared: &Shared, vblock: u64) -> Result<(), ThinError> {
+        let line = MapCache::line_of(vblock);
+        let mut pool = self.pool();
+        let runs = pool.lookup(id, line.clone())?;
+        let known = |at: &umbra_thin::Mapped, i: u64| Known::At { block: at.block + i, private: !at.shared };
+        let mapped = runs
+            .iter()
+            .filter_map(|run| run.at.as_ref().map(|at| (run, at)))
+            .flat_map(|(run, at)| (0..run.len).map(move |i| (run.vblock + i, known(at, i))));
+        shared.ranges.while_steady(|is_locked| {
+            self.cache.fill(shared.key(), shared.stamp(), line, mapped, is_locked);
+        });
+        drop(pool);
+        Ok(())
     }
 
     /// The gates of every device that was ever asked for.
@@ -136,6 +202,11 @@ impl Core {
             lock(&self.devices).iter().map(|(id, shared)| (*id, shared.gate.clone())).collect();
         gates.sort_by_key(|(id, _)| *id);
         gates
+    }
+
+    /// Whether everything works; if not, somebody else says why.
+    pub(crate) fn is_open(&self) -> bool {
+        self.is_open.load(SeqCst)
     }
 
     /// Refuses what needs an open store.

@@ -1,26 +1,25 @@
 //! Gates: one per device, through which every write and discard passes, and which a [`Hold`] closes.
 //!
-//! Picture: `count of writers inside | HELD bit` in one atomic. A writer adds itself and looks at the bit; only when
-//! it finds it set does it take the slow path and sleep until the hold ends. A hold sets the bits of all its gates,
+//! Picture: a striped count of the writers inside, and a flag. A writer adds itself and looks at the flag; only when
+//! it finds it set does it take the slow path and sleep until the hold ends. A hold sets the flags of all its gates,
 //! in ascending order of id, and waits until each count is zero.
 //!
 //! What always holds: while a hold is live no writer is inside its gates; a hold ends once, by release or by its
 //! deadline, under its own lock, and a cut runs under the same lock, so a cut never meets a writer. Nobody needs to
 //! run for a lease to end: the writers that wait are the ones that end it.
 
+use crate::stripes::{Stripe, Stripes, mine};
 use std::{
     collections::BTreeSet,
     fmt,
     sync::{
         Arc, Condvar, Mutex, MutexGuard,
-        atomic::{AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicBool, Ordering::SeqCst},
     },
     time::Duration,
 };
 use umbra_base::{Deadline, Error, ErrorCode, Instant, Result};
 use umbra_thin::ThinId;
-
-const HELD: u64 = 1 << 63;
 
 pub(crate) fn now() -> Instant {
     Instant::from_nanos(umbra_sys::clock::boottime_nanos())
@@ -34,33 +33,47 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The gate of one device.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
-    state: AtomicU64,
+    held: AtomicBool,
+    inside: Stripes,
     holder: Mutex<Option<Arc<Live>>>,
     changed: Condvar,
 }
 
 /// A writer inside a gate; leaves when dropped.
 #[derive(Debug)]
-pub(crate) struct Inside<'a>(&'a Gate);
+pub(crate) struct Inside<'a>(&'a Gate, Stripe);
 
 impl Drop for Inside<'_> {
     fn drop(&mut self) {
-        self.0.leave();
+        self.0.leave(self.1);
     }
 }
 
 impl Gate {
     /// Passes, waiting for a hold to end first.
     pub(crate) fn enter(&self) -> Inside<'_> {
-        while self.state.fetch_add(1, SeqCst) & HELD != 0 {
-            self.leave();
-            self.wait_until_open();
+        loop {
+            match self.try_enter() {
+                Some(stripe) => return Inside(self, stripe),
+                None => self.wait_until_open(),
+            }
         }
-        Inside(self)
     }
 
-    fn leave(&self) {
-        if self.state.fetch_sub(1, SeqCst) == HELD | 1 {
+    /// Passes without a guard, if nobody holds the gate; [`Gate::leave`] must follow.
+    pub(crate) fn try_enter(&self) -> Option<Stripe> {
+        let stripe = mine();
+        self.inside.add(stripe);
+        if self.held.load(SeqCst) {
+            self.leave(stripe);
+            return None;
+        }
+        Some(stripe)
+    }
+
+    pub(crate) fn leave(&self, stripe: Stripe) {
+        self.inside.sub(stripe);
+        if self.held.load(SeqCst) {
             // The lock orders this wake-up after the holder's look at the count.
             drop(lock(&self.holder));
             self.changed.notify_all();
@@ -89,7 +102,7 @@ impl Gate {
             match holder.clone() {
                 _ if left.is_zero() => return false,
                 Some(other) if Arc::ptr_eq(&other, live) => {
-                    if self.state.load(SeqCst) == HELD {
+                    if self.inside.sum() == 0 {
                         return true;
                     }
                 }
@@ -102,7 +115,7 @@ impl Gate {
                 Some(_) => {}
                 None => {
                     *holder = Some(live.clone());
-                    self.state.fetch_or(HELD, SeqCst);
+                    self.held.store(true, SeqCst);
                     continue;
                 }
             }
@@ -116,7 +129,7 @@ impl Gate {
         let mut holder = lock(&self.holder);
         if holder.as_ref().is_some_and(|held| std::ptr::eq(&**held, live)) {
             *holder = None;
-            self.state.fetch_and(!HELD, SeqCst);
+            self.held.store(false, SeqCst);
             self.changed.notify_all();
         }
     }

@@ -3,7 +3,7 @@
 //! ```text
 //!   array -> LunStore, Volume (traits)
 //!              |
-//!            store, volume          gates and epochs around each I/O; plans carried out
+//!            store, volume ---- map_cache      gates and epochs around each I/O; where blocks are, without a lock
 //!              |
 //!            core ---- turns        the engine under its lock; group commit
 //!            /  \
@@ -26,11 +26,13 @@ mod epoch;
 mod hold;
 mod journal;
 pub mod limits;
+mod map_cache;
 mod open;
 mod params;
 mod provision;
 mod ranges;
 mod store;
+mod stripes;
 mod traits;
 mod turns;
 mod volume;
@@ -38,5 +40,5 @@ mod volume;
 pub use hold::Hold;
 pub use params::{Background, PoolParams};
 pub use store::ThinPoolStore;
-pub use traits::{Cut, LunStore, MappedRun, Mode, Usage, Volume};
+pub use traits::{Cut, Extent, LunStore, MappedRun, Mode, Ticket, Usage, Volume};
 pub use umbra_thin::{Snapshot, ThinId};

@@ -30,3 +30,5 @@ pub const ALLOCATE_BYTES: u64 = 1 << 20;
 /// Times that a change looks for room in a full pool, each after a commit that gave some back. Every round that fails had
 /// its room taken by somebody else; more writers than this at the very last block are told that the pool is full.
 pub const ROUNDS_FOR_ROOM: u32 = 64;
+/// Memory for mappings unless another size is asked for: those of 0.7 TiB at 64 KiB.
+pub const CACHE_BYTES: u64 = 48 << 20;

@@ -20,7 +20,7 @@ pub(crate) fn open(backing: Backing, params: &PoolParams) -> Result<Core> {
     check_sizes(&backing, &pool)?;
     let journal = enter_log(&backing, &mut pool)?;
     journal.provision();
-    let core = Core::new(backing, pool, journal);
+    let core = Core::new(backing, pool, journal, params.cache_bytes);
     core.commit_anyway()?;
     Ok(core)
 }

@@ -25,6 +25,8 @@ pub struct PoolParams {
     pub devices: u64,
     /// Commits without a flush.
     pub background: Background,
+    /// Memory for what is known of mappings, in bytes; 8 MiB serve 128 GiB of 64 KiB blocks without a miss.
+    pub cache_bytes: u64,
 }
 
 impl PoolParams {
@@ -35,6 +37,7 @@ impl PoolParams {
             block_bytes: limits::BLOCK_BYTES_MIN,
             devices: 1024,
             background: Background::Every(limits::COMMIT_PERIOD),
+            cache_bytes: limits::CACHE_BYTES,
         }
     }
 

@@ -1,5 +1,5 @@
-//! Locks on ranges of virtual blocks, for transitions only: a first write, a copy, an unmapping. Reads never come here;
-//! writes in place only wait for a transition that is not logged yet.
+//! Locks on ranges of virtual blocks, for transitions only: a first write, a copy, an unmapping. Reads, and writes in
+//! place that the cache knows of, never come here.
 
 use crate::hold::lock;
 use std::{
@@ -32,13 +32,10 @@ impl Ranges {
         Locked { ranges: self, range }
     }
 
-    /// Waits until no transition is under way in `range`. Whoever has seen the outcome of one (a mapping) and waits here
-    /// knows that it is in the log as well.
-    pub(crate) fn wait(&self, range: Range<u64>) {
-        let mut locked = lock(&self.locked);
-        while locked.iter().any(|other| other.start < range.end && range.start < other.end) {
-            locked = self.freed.wait(locked).unwrap_or_else(|poisoned| poisoned.into_inner());
-        }
+    /// Runs `work` while no transition begins or ends; `work` may ask which blocks are in one.
+    pub(crate) fn while_steady(&self, work: impl FnOnce(&dyn Fn(u64) -> bool)) {
+        let locked = lock(&self.locked);
+        work(&|block| locked.iter().any(|range| range.contains(&block)));
     }
 }
 

@@ -63,9 +63,11 @@ impl ThinPoolStore {
 
 impl LunStore for ThinPoolStore {
     fn create(&self, id: ThinId) -> Result<()> {
+        let shared = self.core.shared(id);
         let transaction = self.change(&format!("create thin device {id}"), || {
             let mut pool = self.core.pool();
             pool.create(id)?;
+            self.core.rekey(&shared, pool.details(id)?.snapshotted_time);
             Ok(pool.transaction())
         })?;
         self.core.commit_through(transaction).map(drop)
@@ -112,7 +114,10 @@ impl LunStore for ThinPoolStore {
             self.core.check_writable()?;
             let mut pool = self.core.pool();
             pool.snapshot(pairs)?;
-            Ok(Cut { transaction: pool.transaction() })
+            let cut = Cut { transaction: pool.transaction() };
+            drop(pool);
+            self.core.restamp(pairs.iter().flat_map(|pair| [pair.origin, pair.copy]));
+            Ok(cut)
         })
     }
 
@@ -126,11 +131,15 @@ impl LunStore for ThinPoolStore {
             return Ok(());
         }
         // What is in flight ends first: its log records must come before the end of the device.
-        let hold = Hold::take(vec![(id, self.core.shared(id).gate.clone())], HOLD_MAX)?;
+        let shared = self.core.shared(id);
+        let hold = Hold::take(vec![(id, shared.gate.clone())], HOLD_MAX)?;
         let transaction = self.change(&format!("delete thin device {id}"), || {
             let mut pool = self.core.pool();
             match pool.delete(id) {
-                Ok(_) => Ok(pool.transaction()),
+                Ok(_) => {
+                    self.core.rekey(&shared, 0);
+                    Ok(pool.transaction())
+                }
                 Err(ThinError::Unknown(_)) => Ok(0),
                 Err(error) => Err(error),
             }
@@ -155,6 +164,10 @@ impl LunStore for ThinPoolStore {
     fn mapped_blocks(&self, id: ThinId) -> Result<u64> {
         self.core.check_open()?;
         Ok(self.core.pool().details(id)?.mapped_blocks)
+    }
+
+    fn data_file(&self) -> Option<Arc<std::fs::File>> {
+        self.core.backing.data.file()
     }
 
     fn close(&self) -> Result<()> {

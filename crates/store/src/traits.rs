@@ -1,7 +1,10 @@
 //! What the array sees of storage: devices by id, and each as an array of bytes.
 //!
 //! Picture: a [`LunStore`] owns thin devices; [`Volume`] is one of them, opened. Names, sizes and owners are the
-//! array's catalogue's. What always holds: an acknowledged write survives the death of the process, a flushed one
+//! array's catalogue's. A volume has two doors. Calls that may wait ([`Volume::read`], [`Volume::write`], ...) do
+//! everything. The direct door ([`Volume::direct_read`], [`Volume::direct_write`]) never waits: it plans I/O on mapped,
+//! unshared blocks as extents of the store's data file, for a caller with a ring of its own, and refuses whatever needs
+//! more; the caller then takes the other door on a thread that may wait (docs/decisions/004). What always holds: an acknowledged write survives the death of the process, a flushed one
 //! the loss of the machine (A2); a cut is one instant for all of its pairs (S1, A3).
 
 use crate::Hold;
@@ -44,6 +47,9 @@ pub trait LunStore: Send + Sync + 'static {
     /// How many blocks the device maps, shared ones included.
     fn mapped_blocks(&self, id: ThinId) -> Result<u64>;
 
+    /// The file on which the extents of the direct door lie; `None`: there is no direct door.
+    fn data_file(&self) -> Option<Arc<std::fs::File>>;
+
     /// Clean stop: commits, empties the log (A4). Every later call but this one is refused with `bad_state`.
     fn close(&self) -> Result<()>;
 }
@@ -71,6 +77,36 @@ pub trait Volume: Send + Sync {
 
     /// What is mapped in the range, as runs in order that cover it without gaps (GET LBA STATUS).
     fn mapped(&self, offset: u64, len: u64) -> Result<Vec<MappedRun>>;
+
+    /// Plans a read that the caller carries out on [`LunStore::data_file`]: appends its extents, in order. Takes no
+    /// lock, allocates nothing (beyond `extents`), reads no metadata. `None`, with nothing appended: call
+    /// [`Volume::read`]. The ticket goes back through [`Volume::finish`] when the I/O is done.
+    fn direct_read(&self, offset: u64, len: u64, extents: &mut Vec<Extent>) -> Option<Ticket>;
+
+    /// Plans a write in place: as [`Volume::direct_read`]; every extent is in the file. Once all of it is written it may
+    /// be acknowledged (A2: the page cache outlives the process). While the ticket is out no cut can happen.
+    fn direct_write(&self, offset: u64, len: u64, extents: &mut Vec<Extent>) -> Option<Ticket>;
+
+    /// Ends what a ticket was for, done or failed. Each ticket comes back once, to the volume that gave it.
+    fn finish(&self, ticket: Ticket);
+}
+
+/// A part of a planned I/O.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// First byte in the data file; `None`: nothing is mapped, it reads as zeroes.
+    pub at: Option<u64>,
+    /// Bytes.
+    pub len: u64,
+}
+
+/// I/O under way that the store was not asked to carry out itself.
+#[must_use = "a ticket that does not come back stops cuts and the reuse of space"]
+#[derive(Debug)]
+pub struct Ticket {
+    pub(crate) entry: crate::epoch::Entry,
+    /// Of a write: where it stands in its device's gate.
+    pub(crate) gate: Option<crate::stripes::Stripe>,
 }
 
 /// A range of a volume and whether it has space behind it.

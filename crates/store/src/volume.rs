@@ -1,17 +1,19 @@
 //! One thin device as an array of bytes.
 //!
-//! Picture of a write: through the gate, into the epoch, look the blocks up. Blocks of its own are written where they
-//! are: no metadata, no log. For any other block the range is locked, the engine plans, the data goes to new blocks,
-//! the engine enters them, the log has them, the write is acknowledged.
+//! Picture of a write: through the gate, into the epoch, look the blocks up in the cache (`direct`). Blocks of its own
+//! are written where they are: no metadata, no log, no lock. For any other block the range is locked, the engine plans,
+//! the data goes to new blocks, the engine enters them, the log has them, the cache is told, the write is acknowledged.
 //!
 //! What always holds: a new block is written whole before anything points to it; a block shared with a snapshot is
-//! never written; what a write copies is copied only where the write does not cover it.
+//! never written; what a write copies is copied only where the write does not cover it. The order of waiting is: gate,
+//! range, epoch, engine; whoever is in an epoch waits for no range and no gate.
 
+mod direct;
 mod fill;
 mod write;
 
 use crate::{
-    MappedRun, Volume,
+    Extent, MappedRun, Ticket, Volume,
     core::{Core, Shared},
     limits::BLOCKS_PER_LOOKUP,
 };
@@ -71,8 +73,7 @@ impl std::fmt::Display for Doing {
 impl ThinVolume {
     fn doing(&self, what: &'static str, offset: u64, len: u64) -> Result<Doing> {
         let doing = Doing { what, id: self.id, offset, len };
-        let inside = offset.checked_add(len).is_some_and(|end| end <= self.size_bytes);
-        if inside && offset.is_multiple_of(SECTOR) && len.is_multiple_of(SECTOR) {
+        if self.is_inside(offset, len) {
             return Ok(doing);
         }
         let size = self.size_bytes;
@@ -80,6 +81,11 @@ impl ThinVolume {
             ErrorCode::InvalidArgument,
             format!("{doing}: not whole sectors of 512 bytes inside its {size} bytes"),
         ))
+    }
+
+    fn is_inside(&self, offset: u64, len: u64) -> bool {
+        let inside = offset.checked_add(len).is_some_and(|end| end <= self.size_bytes);
+        inside && offset.is_multiple_of(SECTOR) && len.is_multiple_of(SECTOR)
     }
 
     /// The blocks that a range of bytes touches.
@@ -109,16 +115,18 @@ impl ThinVolume {
     fn unmap(&self, doing: Doing, blocks: Range<u64>) -> Result<()> {
         for start in blocks.clone().step_by(BLOCKS_PER_LOOKUP as usize) {
             let range = start..blocks.end.min(start + BLOCKS_PER_LOOKUP);
-            self.with_room(doing, || {
-                let _locked = self.shared.ranges.lock(range.clone());
-                let removed =
-                    self.core.pool().discard(self.id, range.clone()).map_err(|e| doing.failed(e))?;
-                let len = range.end - range.start;
-                let change = Change::Unmap { device: self.id, vblock: range.start, len };
-                if removed > 0 { self.core.log(&[change]) } else { Ok(()) }
-            })?;
+            self.with_room(doing, || self.unmap_step(doing, range.clone()))?;
         }
         Ok(())
+    }
+
+    fn unmap_step(&self, doing: Doing, range: Range<u64>) -> Result<()> {
+        let _locked = self.shared.ranges.lock(range.clone());
+        self.core.cache.forget(self.shared.key(), range.clone());
+        let removed = self.core.pool().discard(self.id, range.clone()).map_err(|e| doing.failed(e))?;
+        let len = range.end - range.start;
+        let change = Change::Unmap { device: self.id, vblock: range.start, len };
+        if removed > 0 { self.core.log(&[change]) } else { Ok(()) }
     }
 
     /// Runs a change inside the gate, and again while the pool has no room and commits may make some.
@@ -127,7 +135,6 @@ impl ThinVolume {
         let pass = || {
             let _inside = self.shared.gate.enter();
             self.core.check_writable()?;
-            let _io = self.core.epochs.enter();
             change()
         };
         self.core.with_room(pass, |error| {
@@ -161,25 +168,28 @@ impl Volume for ThinVolume {
 
     fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         let doing = self.doing("read", offset, buf.len() as u64)?;
+        if self.read_known(doing, buf)? {
+            return Ok(());
+        }
         self.core.check_open()?;
+        self.learn(doing);
         let _io = self.core.epochs.enter();
         let block = self.core.block_bytes;
         self.each_run(doing, |from, len, run| {
             let part = &mut buf[(from - offset) as usize..][..len as usize];
-            match run.at {
-                None => part.fill(0),
-                Some(at) => {
-                    let position = at.block * block + (from - run.vblock * block);
-                    self.core.backing.data.read_at(part, position).map_err(|e| doing.io(e))?;
-                }
-            }
-            Ok(())
+            let at = run.at.map(|at| at.block * block + (from - run.vblock * block));
+            self.read_extent(doing, Extent { at, len }, part)
         })
     }
 
     fn write(&self, offset: u64, buf: &[u8]) -> Result<()> {
         let doing = self.doing("write", offset, buf.len() as u64)?;
-        self.write_pieces(doing, offset, write::Source::Bytes(buf))
+        if self.write_known(doing, buf)? {
+            return Ok(());
+        }
+        self.write_pieces(doing, offset, write::Source::Bytes(buf))?;
+        self.learn(doing);
+        Ok(())
     }
 
     fn flush(&self) -> Result<()> {
@@ -207,5 +217,20 @@ impl Volume for ThinVolume {
             Ok(())
         })?;
         Ok(found)
+    }
+
+    fn direct_read(&self, offset: u64, len: u64, extents: &mut Vec<Extent>) -> Option<Ticket> {
+        self.plan_read(offset, len, extents)
+    }
+
+    fn direct_write(&self, offset: u64, len: u64, extents: &mut Vec<Extent>) -> Option<Ticket> {
+        self.plan_write(offset, len, extents)
+    }
+
+    fn finish(&self, ticket: Ticket) {
+        self.core.epochs.leave(ticket.entry);
+        if let Some(stripe) = ticket.gate {
+            self.shared.gate.leave(stripe);
+        }
     }
 }

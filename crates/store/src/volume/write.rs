@@ -1,10 +1,10 @@
 //! Writing a piece: in place where the blocks are the device's own, else by plan.
 
 use super::{Doing, ThinVolume, fill::Piece};
-use crate::limits::BLOCKS_PER_STEP;
+use crate::{limits::BLOCKS_PER_STEP, map_cache::Known};
 use std::ops::Range;
 use umbra_base::Result;
-use umbra_thin::{Plan, Run, ThinError, log::map_changes};
+use umbra_thin::{Plan, ThinError, log::map_changes};
 
 /// What is written.
 #[derive(Debug, Clone, Copy)]
@@ -49,16 +49,8 @@ impl ThinVolume {
 
     fn write_piece(&self, piece: &Piece<'_>) -> Result<()> {
         let blocks = self.blocks(piece.offset, piece.source.len());
-        let runs = self.core.pool().lookup(self.id, blocks.clone()).map_err(|e| piece.doing.failed(e))?;
-        if runs.iter().all(|run| writable_in_place(run, piece)) {
-            // A mapping is seen before it is logged; acknowledged without its record, this write would die with the process.
-            self.shared.ranges.wait(blocks);
-            return runs.iter().try_for_each(|run| match run.at {
-                Some(at) => self.write_run(piece, run.vblock, at.block, run.len),
-                None => Ok(()),
-            });
-        }
         let _locked = self.shared.ranges.lock(blocks.clone());
+        let _io = self.core.epochs.enter();
         let plans = self.plan(piece, blocks)?;
         match self.carry_out(piece, &plans) {
             Ok(()) => self.enter(piece, &plans),
@@ -126,7 +118,7 @@ impl ThinVolume {
         piece.offset <= vblock * block && (vblock + 1) * block <= piece.offset + piece.source.len()
     }
 
-    /// Enters what was written, logs it. What the engine refuses is given up; the rest stands.
+    /// Enters what was written, logs it, tells the cache. What the engine refuses is given up; the rest stands.
     fn enter(&self, piece: &Piece<'_>, plans: &[(u64, Plan)]) -> Result<()> {
         let moved = plans.iter().filter_map(|(vblock, plan)| match *plan {
             Plan::InPlace(_) => None,
@@ -134,6 +126,7 @@ impl ThinVolume {
         });
         let mut entered = Vec::with_capacity(plans.len());
         let mut refused: Option<ThinError> = None;
+        moved.clone().for_each(|(vblock, ..)| self.core.cache.forget(self.shared.key(), vblock..vblock + 1));
         let mut pool = self.core.pool();
         for (vblock, to, plan) in moved {
             if refused.is_some() {
@@ -150,7 +143,11 @@ impl ThinVolume {
         }
         drop(pool);
         if !entered.is_empty() {
-            self.core.log(&map_changes(self.id, entered))?;
+            self.core.log(&map_changes(self.id, entered.iter().copied()))?;
+        }
+        for (vblock, block) in entered {
+            let known = Known::At { block, private: true };
+            self.core.cache.tell(self.shared.key(), self.shared.stamp(), vblock, known);
         }
         refused.map_or(Ok(()), |error| Err(piece.doing.failed(error)))
     }
@@ -158,13 +155,5 @@ impl ThinVolume {
     fn give_up(&self, plans: &[(u64, Plan)]) {
         let mut pool = self.core.pool();
         plans.iter().for_each(|(_, plan)| pool.abort_write(*plan));
-    }
-}
-
-/// Whether a run needs no plan: the device's own, or zeroes that are zeroes already.
-fn writable_in_place(run: &Run, piece: &Piece<'_>) -> bool {
-    match run.at {
-        Some(at) => !at.shared,
-        None => matches!(piece.source, Source::Zeroes(_)),
     }
 }

@@ -94,6 +94,9 @@ impl LunStore for FusedStore {
     fn mapped_blocks(&self, id: ThinId) -> Result<u64> {
         self.0.mapped_blocks(id)
     }
+    fn data_file(&self) -> Option<Arc<fs::File>> {
+        self.0.data_file()
+    }
     fn close(&self) -> Result<()> {
         self.0.close()
     }
