@@ -1,7 +1,74 @@
 //! What can go wrong in the engine: damage with its place, refusals with their numbers, reading that failed.
 
-use crate::{PageKind, ThinId};
+use crate::{PageKind, ThinId, values::Tree};
+use std::{fmt, ops::Range};
 use umbra_base::{Error, ErrorCode};
+
+/// The tree that a damaged block belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TreeName {
+    /// Device id -> root of its mappings.
+    Devices,
+    /// Virtual block -> data block, of one device.
+    Mappings,
+    /// Device id -> details.
+    Details,
+    /// Bitmap number -> bitmap, of the data space map.
+    DataIndex,
+    /// Block -> count above two, of either space map.
+    Counts,
+}
+
+impl TreeName {
+    pub(crate) fn of(tree: Tree) -> Self {
+        match tree {
+            Tree::Top => TreeName::Devices,
+            Tree::Mapping => TreeName::Mappings,
+            Tree::Details => TreeName::Details,
+            Tree::Index => TreeName::DataIndex,
+            Tree::Overflow => TreeName::Counts,
+        }
+    }
+
+    /// What the tree's keys are.
+    fn keys(self) -> &'static str {
+        match self {
+            TreeName::Devices => "the devices",
+            TreeName::Mappings => "the mappings of virtual blocks",
+            TreeName::Details => "the details of devices",
+            TreeName::DataIndex => "the data space map's bitmaps",
+            TreeName::Counts => "the counts of blocks",
+        }
+    }
+}
+
+/// What a damaged metadata block costs (A6).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lost {
+    /// The tree.
+    pub tree: TreeName,
+    /// Whose mappings, where it is known.
+    pub device: Option<ThinId>,
+    /// The keys that cannot be read: virtual blocks, device ids, ... `u64::MAX` as the end: all from the start on.
+    pub keys: Range<u64>,
+    /// The damaged metadata block.
+    pub block: u64,
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Lost { tree, device, keys, block } = self;
+        write!(f, "{} {}", tree.keys(), keys.start)?;
+        match keys.end {
+            u64::MAX => f.write_str(" and above")?,
+            end => write!(f, " to {}", end.saturating_sub(1))?,
+        }
+        if let Some(id) = device {
+            write!(f, " of device {id}")?;
+        }
+        write!(f, " (metadata block {block})")
+    }
+}
 
 /// An error of the engine.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +95,9 @@ pub enum ThinError {
     /// A node breaks a rule of the format.
     #[error("node at metadata block {block}: {what}")]
     Node { block: u64, what: String },
+    /// Damage in a tree: what it costs, and what is wrong.
+    #[error("cannot read {lost}")]
+    Damaged { lost: Lost, source: Box<ThinError> },
     /// A space map contradicts itself or the trees.
     #[error("{map} space map, block {block}: {what}")]
     SpaceMap { map: &'static str, block: u64, what: String },
@@ -71,6 +141,7 @@ impl ThinError {
             E::Checksum { .. } | E::Misplaced { .. } | E::Superblock { .. } | E::Node { .. } => {
                 ErrorCode::Corrupt
             }
+            E::Damaged { source, .. } => source.code(),
             E::SpaceMap { .. } | E::TooSmall { .. } | E::LogRecord { .. } => ErrorCode::Corrupt,
             E::NeedsCheck | E::Broken | E::CommitInFlight => ErrorCode::BadState,
             E::Features { .. } => ErrorCode::Unsupported,
@@ -81,6 +152,14 @@ impl ThinError {
             E::DataFull { .. } | E::MetadataFull { .. } => ErrorCode::InsufficientStorage,
             E::TimeExhausted(_) => ErrorCode::LimitReached,
         }
+    }
+
+    /// The same error, saying whose mappings are damaged.
+    pub(crate) fn of_device(mut self, id: ThinId) -> Self {
+        if let ThinError::Damaged { lost: Lost { device, tree: TreeName::Mappings, .. }, .. } = &mut self {
+            device.get_or_insert(id);
+        }
+        self
     }
 
     /// Whether a commit may free what was missing.
@@ -94,6 +173,9 @@ impl From<ThinError> for Error {
         let converted = Error::new(error.code(), error.to_string());
         match error {
             ThinError::Read { source, .. } => converted.because(source),
+            ThinError::Damaged { source, .. } => converted.because(source).hint(
+                "check the pool (umbra pool check), then repair its metadata (thin_repair) or restore it",
+            ),
             ThinError::NeedsCheck => {
                 converted.hint("check the pool (thin_check, thin_repair), then clear the flag")
             }

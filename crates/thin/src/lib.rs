@@ -37,7 +37,7 @@ mod superblock;
 mod tree;
 mod values;
 
-pub use error::ThinError;
+pub use error::{Lost, ThinError, TreeName};
 pub use ids::{Snapshot, ThinId};
 pub use meta::MetaRead;
 pub use page::{Page, PageKind};

@@ -160,6 +160,14 @@ impl SpaceMap {
         }
     }
 
+    /// Refuses a block that something points to and whose count is zero: it could be handed out again.
+    pub(crate) fn check_used(&self, block: u64) -> Result<(), ThinError> {
+        match self.count(block)? {
+            0 => Err(self.wrong(block, "a pointer leads to it, but its count is 0".to_owned())),
+            _ => Ok(()),
+        }
+    }
+
     fn set(&mut self, block: u64, old: u32, new: u32) {
         let (bitmap, entry) = ((block / ENTRIES_PER_BITMAP) as usize, (block % ENTRIES_PER_BITMAP) as usize);
         if old.min(3) != new.min(3) {

@@ -5,6 +5,7 @@ use crate::{
     Details, Snapshot, ThinError, ThinId,
     limits::{DATA_BLOCKS_MAX, META_BLOCKS_MAX, PAIRS_MAX, TIME_MAX},
     meta::{Meta, MetaRead},
+    tree::Place,
     values::Tree,
 };
 use std::collections::BTreeSet;
@@ -132,7 +133,7 @@ impl<R: MetaRead> Pool<R> {
                 pool.superblock.details_root = pool.meta.remove(details, Tree::Details, key)?;
             }
             pool.devices.remove(&id);
-            pool.meta.delete_tree(root, Tree::Mapping)
+            pool.meta.delete_tree(Place::root(root), Tree::Mapping)
         })
     }
 

@@ -12,12 +12,14 @@
 mod commit;
 mod devices;
 mod open;
+mod read;
 mod replay;
 mod write;
 
 pub use commit::{Block, Commit, LogUse};
 pub use open::{Format, format};
-pub use write::{Mapped, Plan, Run};
+pub use read::{Mapped, Run};
+pub use write::Plan;
 
 use crate::{
     ThinError, ThinId,
@@ -138,12 +140,15 @@ impl<R: MetaRead> Pool<R> {
         self.devices.get_mut(&id).ok_or(ThinError::Unknown(id))
     }
 
+    /// Refuses changes where an earlier one failed half way.
+    fn check_changeable(&self) -> Result<(), ThinError> {
+        if self.broken { Err(ThinError::Broken) } else { Ok(()) }
+    }
+
     /// Runs a change that was checked beforehand. If it fails nonetheless, the transaction is half changed and must
     /// never be committed.
     fn change<T>(&mut self, change: impl FnOnce(&mut Self) -> Result<T, ThinError>) -> Result<T, ThinError> {
-        if self.broken {
-            return Err(ThinError::Broken);
-        }
+        self.check_changeable()?;
         self.changed = true;
         let result = change(self);
         self.broken = result.is_err();

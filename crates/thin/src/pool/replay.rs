@@ -5,7 +5,9 @@
 //! the process: nothing was promised of it.
 
 use super::Pool;
-use crate::{ThinError, ThinId, limits::BLOCKS_PER_CALL, log::Change, log::Record, meta::MetaRead};
+use crate::{
+    ThinError, ThinId, limits::BLOCKS_PER_CALL, log::Change, log::Record, meta::MetaRead, tree::Care,
+};
 
 impl<R: MetaRead> Pool<R> {
     /// Enters one record.
@@ -29,7 +31,7 @@ impl<R: MetaRead> Pool<R> {
     }
 
     fn replay_map(&mut self, id: ThinId, vblock: u64, block: u64, sequence: u64) -> Result<(), ThinError> {
-        if self.mapping(id, vblock)?.is_some_and(|mapping| mapping.block == block) {
+        if self.mapping(id, vblock, Care::Write)?.is_some_and(|mapping| mapping.block == block) {
             return Ok(());
         }
         if !self.meta.data.reserve_exact(block) {

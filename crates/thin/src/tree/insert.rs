@@ -1,6 +1,6 @@
 //! Inserting: top down, splitting full nodes on the way, so that there is always room below (section 10).
 
-use super::lookup::too_deep;
+use super::place::too_deep;
 use crate::{
     ThinError,
     limits::DEPTH_MAX,

@@ -1,20 +1,16 @@
-//! Finding a key, and walking a range in order.
+//! Finding a key, the leaf of a key, and walking a range in order.
 
+use super::place::{Care, Place};
 use crate::{
     ThinError,
-    limits::DEPTH_MAX,
     meta::{Meta, MetaRead},
     node::Node,
     values::Tree,
 };
+use std::sync::Arc;
 
 /// What is shown each entry of a walk; an error of it ends the walk.
 pub(crate) type See<'a> = &'a mut dyn FnMut(u64, &[u8]) -> Result<(), ThinError>;
-
-/// A path that is deeper than any tree of the format.
-pub(super) fn too_deep(block: u64) -> ThinError {
-    ThinError::Node { block, what: format!("deeper than {DEPTH_MAX} levels") }
-}
 
 impl<R: MetaRead> Meta<R> {
     /// The value of `key`, read by `take`.
@@ -25,83 +21,57 @@ impl<R: MetaRead> Meta<R> {
         key: u64,
         take: impl FnOnce(&[u8]) -> T,
     ) -> Result<Option<T>, ThinError> {
-        let mut block = root;
-        for _ in 0..DEPTH_MAX {
-            let node = self.node(block, tree)?;
-            if node.is_leaf() {
-                return Ok(node.find(key).map(|i| take(node.value(i))));
-            }
-            match node.lower_bound(key) {
-                Some(i) => block = node.word(i),
-                None => return Ok(None),
-            }
-        }
-        Err(too_deep(block))
+        let (leaf, _) = self.leaf(root, tree, key, Care::Read)?;
+        Ok(leaf.find(key).map(|i| take(leaf.value(i))))
     }
 
-    /// Shows `see` every entry with a key in `from..to`, in order. Every node must keep to the keys that its parent
-    /// gives it, so that no damage makes a walk longer than the tree is large.
+    /// The leaf that holds or would hold `key`, and its place.
+    pub(crate) fn leaf(
+        &mut self,
+        root: u64,
+        tree: Tree,
+        key: u64,
+        care: Care,
+    ) -> Result<(Arc<Node>, Place), ThinError> {
+        let mut place = Place::root(root);
+        loop {
+            let node = self.visit(&place, tree, care)?;
+            if node.is_leaf() {
+                return Ok((node, place));
+            }
+            place = place.child(&node, node.lower_bound(key).unwrap_or(0));
+        }
+    }
+
+    /// Shows `see` every entry with a key in `from..to`, in order.
     pub(crate) fn walk(
         &mut self,
         root: u64,
         tree: Tree,
-        (from, to): (u64, u64),
+        range: (u64, u64),
         see: See<'_>,
     ) -> Result<(), ThinError> {
-        let place = Place { block: root, low: 0, high: None, depth: DEPTH_MAX };
-        self.walk_below(place, tree, (from, to), see)
+        self.walk_with(Place::root(root), tree, range, Care::Read, see)
     }
 
-    fn walk_below(
+    /// The same below any place.
+    pub(crate) fn walk_with(
         &mut self,
         place: Place,
         tree: Tree,
         (from, to): (u64, u64),
+        care: Care,
         see: See<'_>,
     ) -> Result<(), ThinError> {
-        let node = self.node(place.block, tree)?;
-        place.check(&node)?;
+        let node = self.visit(&place, tree, care)?;
         let first = node.lower_bound(from).unwrap_or(0);
         for i in (first..node.len()).take_while(|i| node.key(*i) < to) {
             if !node.is_leaf() {
-                self.walk_below(place.child(&node, i), tree, (from, to), see)?;
+                self.walk_with(place.child(&node, i), tree, (from, to), care, see)?;
             } else if node.key(i) >= from {
                 see(node.key(i), node.value(i))?;
             }
         }
         Ok(())
-    }
-}
-
-/// A node in a walk, and the keys that it may hold.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    block: u64,
-    low: u64,
-    /// `None`: no bound above.
-    high: Option<u64>,
-    /// Levels that may still follow.
-    depth: u32,
-}
-
-impl Place {
-    fn child(&self, node: &Node, i: usize) -> Place {
-        let high = if i + 1 < node.len() { Some(node.key(i + 1)) } else { self.high };
-        Place { block: node.word(i), low: node.key(i), high, depth: self.depth.saturating_sub(1) }
-    }
-
-    fn check(&self, node: &Node) -> Result<(), ThinError> {
-        let Place { block, low, high, depth } = *self;
-        let is_root = depth == DEPTH_MAX;
-        match (node.first_key(), node.last_key()) {
-            _ if depth == 0 => Err(too_deep(block)),
-            (Some(first), Some(last)) if first >= low && high.is_none_or(|high| last < high) => Ok(()),
-            (None, _) if is_root => Ok(()),
-            (None, _) => Err(ThinError::Node { block, what: "an empty node below a root".to_owned() }),
-            (first, last) => {
-                let what = format!("keys {first:?} to {last:?} outside its parent's {low} to {high:?}");
-                Err(ThinError::Node { block, what })
-            }
-        }
     }
 }

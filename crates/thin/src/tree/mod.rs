@@ -7,4 +7,7 @@
 mod delete;
 mod insert;
 mod lookup;
+mod place;
 mod remove;
+
+pub(crate) use place::{Care, Place};

@@ -3,7 +3,7 @@
 //! Picture of a range: children that lie wholly inside are deleted without a look at their keys; at most two paths, at
 //! the range's ends, are shadowed and trimmed; then those two paths are mended from the leaves up.
 
-use super::lookup::too_deep;
+use super::place::{Care, Place, too_deep};
 use crate::{
     ThinError,
     limits::DEPTH_MAX,
@@ -49,39 +49,38 @@ impl<R: MetaRead> Meta<R> {
         (from, to): (u64, u64),
     ) -> Result<(u64, u64), ThinError> {
         let root = self.shadow(root, Tree::Mapping)?;
-        let removed = self.trim(root, (from, to), u64::MAX, DEPTH_MAX)?;
+        let removed = self.trim(Place::root(root), (from, to))?;
         if self.node(root, Tree::Mapping)?.len() == 0 {
             *self.edit(root)? = Node::new(Tree::Mapping, Level::Leaf);
         }
         Ok((self.mend_root(root, Tree::Mapping, &[from, to])?, removed))
     }
 
-    /// Trims a private node whose keys lie below `end`.
-    fn trim(&mut self, block: u64, (from, to): (u64, u64), end: u64, depth: u32) -> Result<u64, ThinError> {
-        let depth = depth.checked_sub(1).ok_or_else(|| too_deep(block))?;
-        let node = self.node(block, Tree::Mapping)?;
+    /// Trims a private node.
+    fn trim(&mut self, place: Place, (from, to): (u64, u64)) -> Result<u64, ThinError> {
+        let node = self.visit(&place, Tree::Mapping, Care::Write)?;
         if node.is_leaf() {
-            return self.trim_leaf(block, &node, (from, to));
+            return self.trim_leaf(place.block, &node, (from, to));
         }
         let mut removed = 0;
         let first = node.lower_bound(from).unwrap_or(0);
         let mut gone = None;
         for i in (first..node.len()).take_while(|i| node.key(*i) < to) {
-            let child_end = if i + 1 < node.len() { node.key(i + 1) } else { end };
-            if from <= node.key(i) && child_end <= to {
-                removed += self.delete_tree(node.word(i), Tree::Mapping)?;
+            let child = place.child(&node, i);
+            if from <= child.low() && child.keys().end <= to {
+                removed += self.delete_tree(child, Tree::Mapping)?;
                 gone.get_or_insert(i..i).end = i + 1;
                 continue;
             }
-            let child = self.shadow_child(block, i, Tree::Mapping)?;
-            removed += self.trim(child, (from, to), child_end, depth)?;
-            if self.node(child, Tree::Mapping)?.len() == 0 {
-                self.release(child)?;
+            let child = child.moved_to(self.shadow_child(place.block, i, Tree::Mapping)?);
+            removed += self.trim(child, (from, to))?;
+            if self.node(child.block, Tree::Mapping)?.len() == 0 {
+                self.release(child.block)?;
                 gone.get_or_insert(i..i).end = i + 1;
             }
         }
         if let Some(gone) = gone {
-            self.edit(block)?.remove(gone.start, gone.end);
+            self.edit(place.block)?.remove(gone.start, gone.end);
         }
         Ok(removed)
     }

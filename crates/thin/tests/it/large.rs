@@ -1,34 +1,15 @@
 //! Trees of three levels, full pools, growing pools, the end of time, replays.
 
-use crate::disk::Disk;
+use crate::{
+    disk::Disk,
+    pools::{new_pool, snapshot, write},
+};
 use std::collections::BTreeMap;
 use umbra_base::ErrorCode;
 use umbra_thin::{
-    Format, LogUse, Plan, Pool, Snapshot, Superblock, ThinError, ThinId, format,
+    LogUse, Pool, Snapshot, Superblock, ThinError, ThinId,
     log::{Change, Record},
 };
-
-fn new_pool(data_blocks: u64, metadata_blocks: u64) -> (Disk, Pool<Disk>) {
-    let disk = Disk::new(metadata_blocks);
-    let wish = Format { uuid: [3; 16], data_block_sectors: 128, data_blocks, metadata_blocks };
-    disk.write(&format(&wish).unwrap());
-    (disk.clone(), Pool::open(disk).unwrap())
-}
-
-fn write(pool: &mut Pool<Disk>, id: u32, vblock: u64) -> Result<Plan, ThinError> {
-    let plan = pool.plan_write(ThinId(id), vblock)?;
-    match plan {
-        Plan::InPlace(_) => {}
-        Plan::Fresh { to } | Plan::Copy { to, .. } => {
-            pool.finish_write(ThinId(id), vblock, to).inspect_err(|_| pool.abort_write(plan))?;
-        }
-    }
-    Ok(plan)
-}
-
-fn snapshot(pool: &mut Pool<Disk>, origin: u32, copy: u32) {
-    pool.snapshot(&[Snapshot { origin: ThinId(origin), copy: ThinId(copy) }]).unwrap();
-}
 
 #[test]
 fn trees_of_three_levels_stay_valid_through_every_operation() {

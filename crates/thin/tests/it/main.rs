@@ -12,3 +12,5 @@ mod format;
 mod golden;
 mod histories;
 mod large;
+mod leaves;
+mod pools;
