@@ -9,6 +9,7 @@ use crate::packages::{Need, Package, Packages};
 const TABLE: &[(&str, &[&str])] = &[
     ("umbra-base", &[]),
     ("umbra-sys", &[]),
+    ("umbra-ring", &["umbra-sys"]),
     ("umbra-thin", &["umbra-base"]),
     ("umbra-thin-check", &["umbra-base"]),
     ("umbra-store", &["umbra-base", "umbra-sys", "umbra-thin"]),

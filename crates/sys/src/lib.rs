@@ -5,6 +5,9 @@
 
 #![allow(unsafe_code)]
 
+pub mod buf;
+pub mod bufparts;
+pub mod bufpool;
 pub mod clock;
 pub mod detach;
 pub mod freeze;
@@ -12,4 +15,5 @@ pub mod isolate;
 pub mod loopdev;
 pub mod process;
 pub mod sharedpage;
+pub mod uring;
 pub mod writeback;

@@ -1,0 +1,43 @@
+//! Files and sockets as a shard knows them.
+//!
+//! What always holds: a handle belongs to the shard that made it. It is cheap to clone, and its descriptor is closed
+//! when the last clone is dropped and the last operation on it has completed.
+
+use rustix::net::{Shutdown, shutdown};
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd},
+    sync::Arc,
+};
+use umbra_sys::uring::Descriptor;
+
+/// A file or block device, open for I/O at offsets.
+#[derive(Debug, Clone)]
+pub struct File(pub(crate) Arc<Descriptor>);
+
+/// A connected or listening stream socket.
+#[derive(Debug, Clone)]
+pub struct Socket(pub(crate) Arc<Descriptor>);
+
+impl Socket {
+    /// Ends both directions at once: what is being received ends as if the peer had closed, what is being sent fails.
+    /// A peer that is gone already is no error.
+    pub fn shutdown(&self) -> io::Result<()> {
+        match shutdown(&*self.0, Shutdown::Both) {
+            Err(rustix::io::Errno::NOTCONN) => Ok(()),
+            result => Ok(result?),
+        }
+    }
+}
+
+impl AsFd for File {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

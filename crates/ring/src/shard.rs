@@ -1,0 +1,270 @@
+//! A shard: the I/O of one thread.
+
+use crate::{
+    Backend, Buf, Completion, File, NoBuffer, Parts, Payload, Remote, Socket, Workers,
+    backend::Engine,
+    plain::Plain,
+    remote::{Arrival, Waker},
+    verdict::{Verdict, invalid, panicked, payload, refreshed, too_many, verdict},
+};
+use std::{
+    fmt, io,
+    marker::PhantomData,
+    os::fd::OwnedFd,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        mpsc::{Receiver, sync_channel},
+    },
+    time::Duration,
+};
+use umbra_sys::{
+    bufpool::BufPool,
+    uring::{Op, Reaped},
+};
+
+/// Offsets end here: the kernel's are signed.
+const LAST_OFFSET: u64 = i64::MAX as u64;
+
+/// How a shard is set up.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What carries its I/O.
+    pub backend: Backend,
+    /// Operations at a time, at most; one accept, and the shard's own waiting for messages, count like any other.
+    pub depth: u32,
+    /// Bytes of all its buffers together, at most.
+    pub buffers: usize,
+    /// Messages and finished calls that wait for it, at most.
+    pub inbox: usize,
+    /// Who makes calls that may block.
+    pub workers: Arc<Workers>,
+}
+
+/// The files, sockets, buffers and messages of one thread. `M` is what other threads send it, and what calls return.
+///
+/// Operations start at the next [`Shard::wait`]. Those on the same file may be done in any order; what must come after
+/// something is submitted after its completion. A stream socket carries one receive and one send at a time.
+pub struct Shard<M> {
+    // Before the engine, so that it goes first: a worker that waits for room in it then gives up, and the engine can
+    // wait for the workers.
+    arrivals: Receiver<Arrival<M>>,
+    engine: Engine,
+    pool: BufPool,
+    /// What completed without the engine.
+    ready: Vec<Completion<M>>,
+    remote: Remote<M>,
+    workers: Arc<Workers>,
+    /// A ring belongs to the thread that made it.
+    thread: PhantomData<*const ()>,
+}
+
+impl<M: Send + 'static> Shard<M> {
+    /// A shard of the calling thread.
+    pub fn new(config: &Config) -> io::Result<Shard<M>> {
+        let waker = Arc::new(Waker::new()?);
+        let (inbox, arrivals) = sync_channel(config.inbox);
+        let depth = config.depth.max(2);
+        let mut engine =
+            Engine::new(config.backend, depth, || Plain::new(depth, config.workers.clone(), waker.clone()))?;
+        let mut pool = BufPool::new(config.buffers);
+        let event = Arc::new(engine.socket(waker.event()?)?);
+        // The count of an event has eight bytes.
+        let wake = Op::Wake { event, buf: pool.take(8)? };
+        engine.push(0, wake).map_err(|_| too_many())?;
+        let ready = Vec::with_capacity(depth as usize);
+        let remote = Remote { inbox, waker };
+        let workers = config.workers.clone();
+        Ok(Shard { arrivals, engine, pool, ready, remote, workers, thread: PhantomData })
+    }
+
+    /// What carries the I/O, [`Backend::Auto`] decided.
+    pub fn backend(&self) -> Backend {
+        self.engine.backend()
+    }
+
+    /// Operations that have not completed yet, the shard's own one included.
+    pub fn in_flight(&self) -> usize {
+        self.engine.in_flight()
+    }
+
+    /// An empty buffer with room for exactly `len` bytes.
+    pub fn buffer(&mut self, len: usize) -> Result<Buf, NoBuffer> {
+        self.pool.take(len)
+    }
+
+    /// Takes a file or block device into the shard.
+    pub fn file(&mut self, fd: impl Into<OwnedFd>) -> File {
+        File(Arc::new(self.engine.file(fd.into())))
+    }
+
+    /// Takes a connected or listening stream socket into the shard.
+    pub fn socket(&mut self, fd: impl Into<OwnedFd>) -> io::Result<Socket> {
+        Ok(Socket(Arc::new(self.engine.socket(fd.into())?)))
+    }
+
+    /// The descriptor of a socket, to be given to another shard. The socket comes back if it has other handles or
+    /// operations in flight.
+    pub fn release(&mut self, socket: Socket) -> Result<OwnedFd, Socket> {
+        match Arc::try_unwrap(socket.0) {
+            Ok(descriptor) => Ok(self.engine.release(descriptor)),
+            Err(shared) => Err(Socket(shared)),
+        }
+    }
+
+    /// A way for other threads to send messages here.
+    pub fn remote(&self) -> Remote<M> {
+        self.remote.clone()
+    }
+
+    /// Reads into the spare room of `buf` from byte `offset` on, until it is full. The end of the file before that is
+    /// `UnexpectedEof`; what was read until then is filled.
+    pub fn read(&mut self, token: u64, file: &File, offset: u64, buf: Buf) {
+        let len = buf.spare() as u64;
+        self.start(token, Op::Read { file: file.0.clone(), offset, buf, done: 0 }, len > 0, offset, len);
+    }
+
+    /// Writes the filled bytes of `parts` to byte `offset` and on, all of them.
+    pub fn write(&mut self, token: u64, file: &File, offset: u64, parts: impl Into<Parts>) {
+        let parts = parts.into();
+        let len = parts.bytes() as u64;
+        self.start(token, Op::Write { file: file.0.clone(), offset, parts, done: 0 }, len > 0, offset, len);
+    }
+
+    /// Makes what was written, by operations completed before this, survive the loss of the machine. `data_only`
+    /// spares what reading it back does not need, such as times.
+    pub fn sync(&mut self, token: u64, file: &File, data_only: bool) {
+        self.push(token, Op::Sync { file: file.0.clone(), data_only });
+    }
+
+    /// Receives what there is, at least a byte, into the spare room of `buf`. Zero bytes: the peer sends no more.
+    pub fn recv(&mut self, token: u64, socket: &Socket, buf: Buf) {
+        let full = buf.spare() == 0;
+        let op = Op::Recv { socket: socket.0.clone(), buf };
+        match full {
+            // Zero bytes would say that the peer has ended.
+            true => self.complete(token, op, Err(invalid("a receive needs a buffer with room"))),
+            false => self.push(token, op),
+        }
+    }
+
+    /// Sends the filled bytes of `parts`, all of them.
+    pub fn send(&mut self, token: u64, socket: &Socket, parts: impl Into<Parts>) {
+        let parts = parts.into();
+        let any = parts.bytes() > 0;
+        self.start(token, Op::Send { socket: socket.0.clone(), parts, done: 0 }, any, 0, 0);
+    }
+
+    /// Accepts connections, each a completion with a [`Payload::Socket`], until cancelled or an error that another try
+    /// would meet again: a completion without a payload.
+    pub fn accept(&mut self, token: u64, listener: &Socket) {
+        self.push(token, Op::Accept { socket: listener.0.clone() });
+    }
+
+    /// Ends every operation of `token` early if it can be; each still completes, with ECANCELED or with its result.
+    /// Looks at every operation in flight: meant for the end of connections, not for each command.
+    pub fn cancel(&mut self, token: u64) -> io::Result<()> {
+        self.engine.cancel(token)
+    }
+
+    /// Has a worker call `job`, which may block. What it returns completes as a message; a panic, or too many jobs
+    /// that wait already, as an error.
+    pub fn call(&mut self, token: u64, job: impl FnOnce() -> M + Send + 'static) {
+        let Remote { inbox, waker } = self.remote.clone();
+        let submitted = self.workers.submit(Box::new(move || {
+            let result = catch_unwind(AssertUnwindSafe(job)).map_err(|panic| panicked(&*panic));
+            // Waits while too many wait for the shard; one that is gone needs no answer.
+            let _gone = inbox.send(Arrival { token, result });
+            waker.wake();
+        }));
+        if submitted.is_err() {
+            let queue = self.workers.queue();
+            let why = io::Error::new(
+                io::ErrorKind::ResourceBusy,
+                format!("{queue} calls wait for a worker already; try again when some have returned"),
+            );
+            self.ready.push(Completion { token, result: Err(why), payload: Payload::None });
+        }
+    }
+
+    /// Starts everything submitted since the last call, then waits until something has completed or `timeout` has
+    /// passed (None: as long as it takes; zero: not at all), and appends what has completed. May return early and
+    /// with nothing.
+    pub fn wait(
+        &mut self,
+        timeout: Option<Duration>,
+        completions: &mut Vec<Completion<M>>,
+    ) -> io::Result<()> {
+        let before = completions.len();
+        self.collect(completions);
+        let mut timeout = timeout;
+        if completions.len() == before && timeout != Some(Duration::ZERO) {
+            self.remote.waker.doze();
+            self.collect(completions);
+        }
+        if completions.len() > before {
+            timeout = Some(Duration::ZERO);
+        }
+        let entered = self.engine.enter(timeout);
+        self.remote.waker.rise();
+        while let Some(reaped) = self.engine.reap() {
+            self.settle(reaped, completions);
+        }
+        self.collect(completions);
+        entered
+    }
+
+    /// What completed elsewhere.
+    fn collect(&mut self, completions: &mut Vec<Completion<M>>) {
+        completions.append(&mut self.ready);
+        while let Ok(Arrival { token, result }) = self.arrivals.try_recv() {
+            completions.push(match result {
+                Ok(message) => Completion { token, result: Ok(0), payload: Payload::Message(message) },
+                Err(why) => Completion { token, result: Err(why), payload: Payload::None },
+            });
+        }
+    }
+
+    /// Goes on with an operation that is not through, or tells its end.
+    fn settle(&mut self, reaped: Reaped, completions: &mut Vec<Completion<M>>) {
+        let Reaped { user: token, op, result, accepted } = reaped;
+        if let Some(fd) = accepted {
+            let socket = self.engine.socket(fd).map(|descriptor| Socket(Arc::new(descriptor)));
+            completions.push(match socket {
+                Ok(socket) => Completion { token, result: Ok(0), payload: Payload::Socket(socket) },
+                Err(why) => Completion { token, result: Err(why), payload: Payload::None },
+            });
+        }
+        let Some(op) = op else { return };
+        match verdict(&op, result) {
+            Verdict::Again => self.push(token, refreshed(op)),
+            Verdict::End(result) => completions.push(Completion { token, result, payload: payload(op) }),
+        }
+    }
+
+    /// Pushes an operation unless it asks for nothing, or for what no file has.
+    fn start(&mut self, token: u64, op: Op, any: bool, offset: u64, len: u64) {
+        match offset.checked_add(len) {
+            Some(end) if end <= LAST_OFFSET && any => self.push(token, op),
+            Some(end) if end <= LAST_OFFSET => self.complete(token, op, Ok(0)),
+            _ => self.complete(token, op, Err(invalid("a file has no bytes beyond 2^63"))),
+        }
+    }
+
+    fn push(&mut self, token: u64, op: Op) {
+        if let Err(op) = self.engine.push(token, op) {
+            self.complete(token, op, Err(too_many()));
+        }
+    }
+
+    fn complete(&mut self, token: u64, op: Op, result: io::Result<u32>) {
+        self.ready.push(Completion { token, result, payload: payload(op) });
+    }
+}
+
+impl<M> fmt::Debug for Shard<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shard { engine, pool, .. } = self;
+        f.debug_struct("Shard").field("engine", engine).field("pool", pool).finish_non_exhaustive()
+    }
+}
