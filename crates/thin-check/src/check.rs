@@ -2,7 +2,7 @@
 //! held trees, and at last the counts, when every pointer has been seen.
 
 use crate::{
-    core::{Core, Trail},
+    core::{Core, Progress, Trail},
     counts::Counts,
     devices::{Devices, Scan},
     finding::{Findings, Version},
@@ -59,7 +59,16 @@ impl Report {
 
 /// Checks the metadata image as a whole. Reads each block at most a few times, whatever the image contains.
 pub fn check(image: &dyn ReadBlock, expect: Expect) -> Report {
-    let mut core = Core::new(image, image.blocks().min(limits::METADATA_BLOCKS));
+    run(image, expect, None)
+}
+
+/// The same, telling now and then how far it is.
+pub fn check_watched(image: &dyn ReadBlock, expect: Expect, watch: &dyn Fn(Progress)) -> Report {
+    run(image, expect, Some(watch))
+}
+
+fn run(image: &dyn ReadBlock, expect: Expect, watch: Option<&dyn Fn(Progress)>) -> Report {
+    let mut core = Core::new(image, image.blocks().min(limits::METADATA_BLOCKS), watch);
     let summary = read_superblock(&mut core).map(|superblock| {
         superblock.check_sizes(&mut core, image.blocks(), expect.data_blocks);
         superblock
@@ -67,6 +76,8 @@ pub fn check(image: &dyn ReadBlock, expect: Expect) -> Report {
             .into_iter()
             .for_each(|problem| core.report(&Trail::block(0), problem, None));
         core.blocks = core.blocks.min(superblock.metadata_map.blocks.max(1));
+        // Leaves may be read again to see who shares their blocks.
+        core.expected_reads = superblock.metadata_map.allocated.min(core.blocks).saturating_mul(2);
         check_pool(&mut core, &superblock)
     });
     Report { findings: core.findings, summary }
@@ -114,8 +125,13 @@ fn check_pool(core: &mut Core<'_>, superblock: &Superblock) -> Summary {
     let mut data = Counts::new(countable);
     let data_blocks = superblock.data_map.blocks;
     let mut scan = Scan { forest: &mut forest, data: &mut data, data_blocks };
-    let live = scan.devices(core, superblock, Version::Live);
-    sharing::check(core, &forest, &live.by_id, &data);
+    let mut live = scan.devices(core, superblock, Version::Live);
+    let exclusive = sharing::check(core, &forest, &live.by_id, &data);
+    if live.intact {
+        for (id, device) in &mut live.by_id {
+            device.exclusive_blocks = Some(exclusive.get(id).copied().unwrap_or(0));
+        }
+    }
     let mut scan = Scan { forest: &mut forest, data: &mut data, data_blocks };
     let held = check_held(core, &mut scan, superblock);
 

@@ -11,7 +11,7 @@ use crate::{
     layout::{BLOCK_BYTES, Block, BlockKind, u64_at},
     problem::{Problem, Use},
 };
-use std::ops::RangeInclusive;
+use std::{cell::Cell, ops::RangeInclusive};
 
 /// The way from the root of a tree to the block at hand.
 #[derive(Debug, Clone)]
@@ -45,8 +45,24 @@ pub(crate) enum Claim {
     Refused,
 }
 
+/// How far a check is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Metadata blocks read.
+    pub done: u64,
+    /// Metadata blocks to read, as far as can be said; never below `done`.
+    pub expected: u64,
+}
+
+/// Reads between two words about progress.
+const STEP: u64 = 512;
+
 pub(crate) struct Core<'a> {
     image: &'a dyn ReadBlock,
+    watch: Option<&'a dyn Fn(Progress)>,
+    reads: Cell<u64>,
+    /// Reads that the check is likely to need.
+    pub expected_reads: u64,
     /// Pointers to metadata blocks must lie below.
     pub blocks: u64,
     uses: Vec<Use>,
@@ -57,15 +73,24 @@ pub(crate) struct Core<'a> {
 
 impl<'a> Core<'a> {
     /// A check of the first `blocks` blocks of `image`.
-    pub fn new(image: &'a dyn ReadBlock, blocks: u64) -> Core<'a> {
-        let uses = vec![Use::Free; blocks as usize];
-        Core { image, blocks, uses, references: Counts::new(blocks), findings: Findings::default() }
+    pub fn new(image: &'a dyn ReadBlock, blocks: u64, watch: Option<&'a dyn Fn(Progress)>) -> Core<'a> {
+        Core {
+            image,
+            watch,
+            reads: Cell::new(0),
+            expected_reads: 0,
+            blocks,
+            uses: vec![Use::Free; blocks as usize],
+            references: Counts::new(blocks),
+            findings: Findings::default(),
+        }
     }
 
     /// Notes `problem` at the end of `trail`; `keys` are lost with it.
     pub fn report(&mut self, trail: &Trail, problem: Problem, keys: Option<RangeInclusive<u64>>) {
         let (block, tree) = (trail.path.last().copied(), trail.tree);
-        self.findings.push(Finding { problem, block, tree, path: trail.path.clone(), keys });
+        let devices = tree.and_then(|tree| tree.device).into_iter().collect();
+        self.findings.push(Finding { problem, block, tree, path: trail.path.clone(), keys, devices });
     }
 
     /// Notes damage that costs everything below the end of `trail`.
@@ -120,6 +145,11 @@ impl<'a> Core<'a> {
     pub fn read_unchecked(&self, block: u64) -> std::io::Result<Box<Block>> {
         let mut bytes = Box::new([0; BLOCK_BYTES]);
         self.image.read_block(block, &mut bytes)?;
+        let done = self.reads.get() + 1;
+        self.reads.set(done);
+        if let Some(watch) = self.watch.filter(|_| done.is_multiple_of(STEP)) {
+            watch(Progress { done, expected: self.expected_reads.max(done) });
+        }
         Ok(bytes)
     }
 }

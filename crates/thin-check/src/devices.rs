@@ -9,6 +9,7 @@ use crate::{
     finding::{Tree, Version},
     layout::{u32_at, u64_at},
     limits,
+    mappings::Mapping,
     node::Node,
     problem::{Problem, Use},
     superblock::Superblock,
@@ -38,6 +39,9 @@ pub struct Device {
     pub details: Option<Details>,
     /// Entries in its mapping tree; unknown where that is damaged.
     pub mapped_blocks: Option<u64>,
+    /// How many of them no other mapping of a live device names; unknown where the pool's trees are damaged, and for
+    /// devices of a metadata snapshot.
+    pub exclusive_blocks: Option<u64>,
 }
 
 /// Trees of one version of the pool.
@@ -78,7 +82,7 @@ impl Scan<'_> {
             found.intact &= intact(&facts);
             found.levels[2] = found.levels[2].max(levels(&facts));
             let mapped_blocks = facts.filter(|facts| facts.intact).map(|facts| facts.entries);
-            found.by_id.insert(id, Device { root, details: None, mapped_blocks });
+            found.by_id.insert(id, Device { root, details: None, mapped_blocks, exclusive_blocks: None });
         }
         self.compare_details(core, superblock, details_tree, &mut found, intact(&top), intact(&details));
         found
@@ -109,17 +113,19 @@ impl Scan<'_> {
         self.forest.entries(core, superblock.details_root, Use::Details, &mut |id, value| {
             details.push((id, Details::parse(value)));
         });
-        let at = Trail::tree(tree, superblock.details_root);
+        let at = |id| Trail::tree(Tree { device: Some(id), ..tree }, superblock.details_root);
         for (id, details) in details {
             match found.by_id.get_mut(&id) {
                 Some(device) => device.details = Some(details),
-                None if top_intact => core.report(&at, Problem::NoMappingTree { device: id }, Some(id..=id)),
+                None if top_intact => {
+                    core.report(&at(id), Problem::NoMappingTree { device: id }, Some(id..=id));
+                }
                 None => (),
             }
-            check_times(core, &at, id, &details, superblock.time);
+            check_times(core, &at(id), id, &details, superblock.time);
         }
         for (id, device) in &found.by_id {
-            check_device(core, &at, *id, device, details_intact);
+            check_device(core, &at(*id), *id, device, details_intact);
         }
     }
 }
@@ -167,31 +173,8 @@ fn check_mapping(core: &mut Core<'_>, trail: &Trail, mapping: &Mapping, blocks: 
     }
 }
 
-/// One entry of a mapping leaf.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mapping {
-    /// Block of the device.
-    pub virtual_block: u64,
-    /// Block of the data device.
-    pub data_block: u64,
-    /// Snapshot time at which it was mapped.
-    pub time: u32,
-}
-
-impl Mapping {
-    /// Entry `index` of a mapping leaf.
-    pub(crate) fn of(leaf: &Node, index: usize) -> Mapping {
-        let packed = u64_at(leaf.value(index), 0);
-        Mapping {
-            virtual_block: leaf.key(index),
-            data_block: packed >> 24,
-            time: (packed & 0xFF_FFFF) as u32,
-        }
-    }
-}
-
 impl Details {
-    fn parse(value: &[u8]) -> Details {
+    pub(crate) fn parse(value: &[u8]) -> Details {
         Details {
             mapped_blocks: u64_at(value, 0),
             transaction_id: u64_at(value, 8),

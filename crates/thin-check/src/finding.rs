@@ -2,9 +2,12 @@
 
 use crate::{
     limits,
-    problem::{Problem, Severity, Use},
+    problem::{Map, Problem, Severity, Use},
 };
 use std::{fmt, ops::RangeInclusive};
+
+/// Devices that a finding's sentence names.
+const SHOWN: usize = 8;
 
 /// Which tree a finding lies in: what it is, whose it is, whether it is part of the metadata snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,14 +40,66 @@ pub struct Finding {
     pub tree: Option<Tree>,
     /// Blocks from the tree's root down to the damage, the damaged block last.
     pub path: Vec<u64>,
-    /// The keys (virtual blocks, device ids, bitmaps, block numbers) that are lost with it.
+    /// The keys that are lost with it; [`Finding::keys_are`] says what they are.
     pub keys: Option<RangeInclusive<u64>>,
+    /// The devices that it is found in, since they share what is damaged; the first [`limits::DEVICES_NAMED`] of them.
+    pub devices: Vec<u64>,
+}
+
+/// What the keys of a finding are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keys {
+    /// Blocks of a device.
+    VirtualBlocks,
+    /// Device ids.
+    Devices,
+    /// Numbers of bitmaps.
+    Bitmaps,
+    /// Blocks that a space map counts.
+    Blocks(Map),
+}
+
+impl Keys {
+    /// The keys of trees of that kind.
+    fn of(kind: Use) -> Option<Keys> {
+        match kind {
+            Use::TopLevel | Use::Details => Some(Keys::Devices),
+            Use::Mapping => Some(Keys::VirtualBlocks),
+            Use::DataIndex => Some(Keys::Bitmaps),
+            Use::Overflow(map) | Use::Bitmap(map) => Some(Keys::Blocks(map)),
+            Use::IndexBlock => Some(Keys::Blocks(Map::Metadata)),
+            Use::Free | Use::Superblock | Use::HeldRoot => None,
+        }
+    }
+}
+
+impl fmt::Display for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Keys::VirtualBlocks => f.write_str("virtual blocks"),
+            Keys::Devices => f.write_str("devices"),
+            Keys::Bitmaps => f.write_str("bitmaps"),
+            Keys::Blocks(map) => write!(f, "{map} blocks"),
+        }
+    }
 }
 
 impl Finding {
     /// How bad it is.
     pub fn severity(&self) -> Severity {
         self.problem.severity()
+    }
+
+    /// What [`Finding::keys`] are.
+    pub fn keys_are(&self) -> Option<Keys> {
+        self.tree.and_then(|tree| Keys::of(tree.kind))
+    }
+
+    /// Notes that `device` has part in it, too.
+    pub(crate) fn name_device(&mut self, device: u64) {
+        if self.devices.len() < limits::DEVICES_NAMED && !self.devices.contains(&device) {
+            self.devices.push(device);
+        }
     }
 }
 
@@ -53,9 +108,7 @@ impl fmt::Display for Finding {
         write!(f, "{}: ", self.severity())?;
         if let Some(tree) = self.tree {
             write!(f, "{}", tree.kind)?;
-            if let Some(device) = tree.device {
-                write!(f, " of device {device}")?;
-            }
+            self.write_devices(f)?;
             if tree.version == Version::Held {
                 f.write_str(" in the metadata snapshot")?;
             }
@@ -69,10 +122,25 @@ impl fmt::Display for Finding {
             let path: Vec<String> = self.path.iter().map(u64::to_string).collect();
             write!(f, " (path {})", path.join(" > "))?;
         }
-        match &self.keys {
-            Some(keys) if *keys.end() == u64::MAX => write!(f, ", costs keys from {} on", keys.start()),
-            Some(keys) => write!(f, ", costs keys {}..={}", keys.start(), keys.end()),
-            None => Ok(()),
+        let (Some(keys), Some(what)) = (&self.keys, self.keys_are()) else { return Ok(()) };
+        match (*keys.start(), *keys.end()) {
+            (0, u64::MAX) => write!(f, ", costs all {what}"),
+            (first, u64::MAX) => write!(f, ", costs {what} from {first} on"),
+            (first, last) => write!(f, ", costs {what} {first}..={last}"),
+        }
+    }
+}
+
+impl Finding {
+    fn write_devices(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.devices.as_slice() {
+            [] => Ok(()),
+            [device] => write!(f, " of device {device}"),
+            devices => {
+                let shown: Vec<String> = devices.iter().take(SHOWN).map(u64::to_string).collect();
+                let more = if devices.len() > SHOWN { " and more" } else { "" };
+                write!(f, " of devices {}{more}", shown.join(", "))
+            }
         }
     }
 }
@@ -92,6 +160,16 @@ impl Findings {
         if self.kept.len() < limits::FINDINGS {
             self.kept.push(finding);
         }
+    }
+
+    /// How many were kept.
+    pub(crate) fn kept(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Finding `index` of those kept.
+    pub(crate) fn at_mut(&mut self, index: usize) -> Option<&mut Finding> {
+        self.kept.get_mut(index)
     }
 
     /// The findings that were kept, in the order of discovery.
@@ -123,7 +201,7 @@ mod tests {
     use super::*;
 
     fn finding(problem: Problem) -> Finding {
-        Finding { problem, block: None, tree: None, path: Vec::new(), keys: None }
+        Finding { problem, block: None, tree: None, path: Vec::new(), keys: None, devices: Vec::new() }
     }
 
     #[test]
@@ -149,10 +227,11 @@ mod tests {
             tree: Some(tree),
             path: vec![7, 41],
             keys: Some(252..=503),
+            devices: vec![3],
         };
         assert_eq!(
             found.to_string(),
-            "error: mapping tree of device 3: block 41: block says that it is block 9 (path 7 > 41), costs keys 252..=503"
+            "error: mapping tree of device 3: block 41: block says that it is block 9 (path 7 > 41), costs virtual blocks 252..=503"
         );
     }
 }

@@ -1,7 +1,7 @@
 //! Where metadata blocks come from: a file, a device, or memory. The checker asks for nothing else.
 
 use crate::layout::{BLOCK_BYTES, Block};
-use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
+use std::{fmt, fs::File, io, os::unix::fs::FileExt, path::Path};
 use umbra_base::{Error, ErrorCode, Result};
 
 /// A metadata device as an array of blocks.
@@ -10,6 +10,12 @@ pub trait ReadBlock {
     fn blocks(&self) -> u64;
     /// Reads block `number`, which is below [`ReadBlock::blocks`].
     fn read_block(&self, number: u64, into: &mut Block) -> io::Result<()>;
+}
+
+impl fmt::Debug for dyn ReadBlock + '_ {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "metadata of {} blocks", self.blocks())
+    }
 }
 
 /// A metadata image in a file or on a block device, opened for reading only. It must not change meanwhile.

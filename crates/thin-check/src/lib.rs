@@ -18,6 +18,9 @@
 //! 6. both space maps are complete, count exactly the pointers found, and carry true hints;
 //! 7. no block has two uses, and blocks of space maps are never shared.
 //!
+//! Beside the check stand listings, which read as they go and hold next to nothing: [`Listing`] of devices, [`Runs`] of
+//! mappings, [`Delta`] between two devices, and [`xml`], which prints them as thin-provisioning-tools do.
+//!
 //! Hostile images are expected: memory stays in proportion to the image, no walk visits a node twice, and nothing
 //! panics. The checker never writes; repair is for others.
 
@@ -26,11 +29,15 @@
 mod check;
 mod core;
 mod counts;
+mod cursor;
+mod delta;
 mod devices;
 mod finding;
 mod image;
 mod layout;
 pub mod limits;
+mod listing;
+mod losses;
 mod mappings;
 mod node;
 mod problem;
@@ -39,13 +46,17 @@ mod spacemap;
 mod summary;
 mod superblock;
 mod tree;
+pub mod xml;
 
-pub use check::{Expect, Report, check};
-pub use devices::{Details, Device, Mapping};
-pub use finding::{Finding, Findings, Tree, Version};
+pub use check::{Expect, Report, check, check_watched};
+pub use core::Progress;
+pub use delta::{Comparison, Delta, Difference};
+pub use devices::{Details, Device};
+pub use finding::{Finding, Findings, Keys, Tree, Version};
 pub use image::{FileImage, MemoryImage, ReadBlock};
 pub use layout::{BLOCK_BYTES, Block, BlockKind};
-pub use mappings::for_each_mapping;
+pub use listing::{Listed, Listing};
+pub use mappings::{Mapping, Mappings, Run, Runs, for_each_mapping};
 pub use problem::{Map, Owners, Problem, Severity, Use};
 pub use summary::{MapSummary, Summary};
-pub use superblock::{MapRoot, Superblock};
+pub use superblock::{LOG_FEATURE, MapRoot, Superblock};

@@ -3,6 +3,12 @@
 /// Findings kept word for word; more are only counted. A broken pool has a handful, and nobody reads a thousand.
 pub const FINDINGS: usize = 1000;
 
+/// Devices named in one finding: what is shared by more is not told better by a longer list.
+pub const DEVICES_NAMED: usize = 64;
+
+/// Findings remembered with each damaged node, for naming the devices that share it.
+pub const FINDINGS_OF_A_NODE: usize = 64;
+
 /// Levels of a tree. Every node but a root is at least a third full (84 children), so that 4 161 600 blocks make six
 /// levels at most; twice that leaves room for a checker that reads on past an under-full node.
 pub const TREE_LEVELS: usize = 12;

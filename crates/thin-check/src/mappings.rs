@@ -1,63 +1,117 @@
-//! Reading one device's mappings in order, for listings and for comparing pools. Meant for pools that passed the
-//! check; on others it stops with an error at the first block that does not fit.
+//! One device's mappings in order, one by one or as runs, for listings and for comparing pools. On a damaged tree they
+//! stop with an error at the first block that does not fit.
 
-use crate::{
-    devices::Mapping,
-    image::ReadBlock,
-    layout::{BLOCK_BYTES, BlockKind},
-    limits,
-    node::Node,
-};
-use umbra_base::{Error, ErrorCode, Result};
+use crate::{cursor::Cursor, image::ReadBlock, layout::u64_at, node::Node, problem::Use};
+use umbra_base::Result;
 
-const MAPPING_BYTES: usize = 8;
-
-/// Calls `each` with every mapping below `root` (a device's root in a [`crate::Summary`]), in ascending order.
-pub fn for_each_mapping(image: &dyn ReadBlock, root: u64, each: &mut dyn FnMut(Mapping)) -> Result<()> {
-    visit(image, root, 0, 0, u64::MAX, each)
+/// One entry of a mapping leaf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mapping {
+    /// Block of the device.
+    pub virtual_block: u64,
+    /// Block of the data device.
+    pub data_block: u64,
+    /// Snapshot time at which it was mapped.
+    pub time: u32,
 }
 
-/// Keys must lie in `low..=high`: since the parts of a parent are disjoint, no image makes this visit a node twice.
-fn visit(
-    image: &dyn ReadBlock,
-    block: u64,
-    level: usize,
-    low: u64,
-    high: u64,
-    each: &mut dyn FnMut(Mapping),
-) -> Result<()> {
-    let node = read(image, block)?;
-    let fits = node.entries == 0 || (node.key(0) >= low && node.key(node.entries - 1) <= high);
-    if !fits || level >= limits::TREE_LEVELS || (node.entries == 0 && level > 0) {
-        return Err(corrupt(block, "does not fit its place in the tree".to_owned()));
+impl Mapping {
+    /// Entry `index` of a mapping leaf.
+    pub(crate) fn of(leaf: &Node, index: usize) -> Mapping {
+        Mapping::parse(leaf.key(index), leaf.value(index))
     }
-    for index in 0..node.entries {
-        if node.internal {
-            let end = node.last_key_below(index, high);
-            visit(image, node.child(index), level + 1, node.key(index), end, each)?;
-        } else {
-            each(Mapping::of(&node, index));
+
+    pub(crate) fn parse(virtual_block: u64, value: &[u8]) -> Mapping {
+        let packed = u64_at(value, 0);
+        Mapping { virtual_block, data_block: packed >> 24, time: (packed & 0xFF_FFFF) as u32 }
+    }
+}
+
+/// Every mapping of a device, in ascending order of virtual blocks.
+#[derive(Debug)]
+pub struct Mappings<'a>(Cursor<'a>);
+
+impl<'a> Mappings<'a> {
+    /// The mappings below `root`, a device's root in a [`crate::Summary`] or a [`crate::Listing`].
+    pub fn below(image: &'a dyn ReadBlock, root: u64) -> Mappings<'a> {
+        Mappings(Cursor::new(image, Use::Mapping, root))
+    }
+}
+
+impl Iterator for Mappings<'_> {
+    type Item = Result<Mapping>;
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next_entry(Mapping::parse)
+    }
+}
+
+/// Consecutive virtual blocks on consecutive data blocks, mapped at one time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// First block of the device.
+    pub virtual_block: u64,
+    /// First block of the data device.
+    pub data_block: u64,
+    /// Blocks.
+    pub length: u64,
+    /// Snapshot time at which they were mapped.
+    pub time: u32,
+}
+
+/// The mappings of a device as the longest runs that there are.
+#[derive(Debug)]
+pub struct Runs<'a> {
+    mappings: Mappings<'a>,
+    open: Option<Run>,
+}
+
+impl<'a> Runs<'a> {
+    /// The runs below `root`, a device's root in a [`crate::Summary`] or a [`crate::Listing`].
+    pub fn below(image: &'a dyn ReadBlock, root: u64) -> Runs<'a> {
+        Runs { mappings: Mappings::below(image, root), open: None }
+    }
+}
+
+impl Iterator for Runs<'_> {
+    type Item = Result<Run>;
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let mapping = match self.mappings.next() {
+                None => return self.open.take().map(Ok),
+                Some(Err(error)) => {
+                    self.open = None;
+                    return Some(Err(error));
+                }
+                Some(Ok(mapping)) => mapping,
+            };
+            match &mut self.open {
+                Some(run) if run.goes_on_with(&mapping) => run.length += 1,
+                open => {
+                    if let Some(done) = open.replace(Run::from(mapping)) {
+                        return Some(Ok(done));
+                    }
+                }
+            }
         }
     }
-    Ok(())
 }
 
-fn read(image: &dyn ReadBlock, block: u64) -> Result<Node> {
-    let mut bytes = Box::new([0; BLOCK_BYTES]);
-    if block >= image.blocks() {
-        return Err(corrupt(block, format!("lies beyond the {} blocks of the metadata", image.blocks())));
+impl Run {
+    fn goes_on_with(&self, next: &Mapping) -> bool {
+        next.virtual_block - self.virtual_block == self.length
+            && next.data_block == self.data_block + self.length
+            && next.time == self.time
     }
-    image
-        .read_block(block, &mut bytes)
-        .map_err(|error| Error::io(format!("read metadata block {block}"), error))?;
-    if BlockKind::of(&bytes) != Some(BlockKind::Node) || crate::layout::u64_at(&*bytes, 8) != block {
-        return Err(corrupt(block, "is no tree node".to_owned()));
-    }
-    Node::parse(bytes, MAPPING_BYTES).map_err(|problem| corrupt(block, problem.to_string()))
 }
 
-fn corrupt(block: u64, what: String) -> Error {
-    Error::new(ErrorCode::Corrupt, format!("mapping tree: block {block} {what}"))
-        .hint("check the pool: `umbra pool check`")
-        .param("block", block)
+impl From<Mapping> for Run {
+    fn from(mapping: Mapping) -> Run {
+        let Mapping { virtual_block, data_block, time } = mapping;
+        Run { virtual_block, data_block, length: 1, time }
+    }
+}
+
+/// Calls `each` with every mapping below `root`, in ascending order.
+pub fn for_each_mapping(image: &dyn ReadBlock, root: u64, each: &mut dyn FnMut(Mapping)) -> Result<()> {
+    Mappings::below(image, root).try_for_each(|mapping| mapping.map(&mut *each))
 }

@@ -11,6 +11,7 @@ const LEAF: u32 = 2;
 const POINTER_BYTES: usize = 8;
 
 /// A node whose shape is valid by itself; how it fits its tree is for the walk to say.
+#[derive(Debug)]
 pub(crate) struct Node {
     bytes: Box<Block>,
     pub internal: bool,

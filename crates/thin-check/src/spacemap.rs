@@ -57,7 +57,8 @@ impl SpaceMap {
     pub fn of_metadata(core: &mut Core<'_>, forest: &mut Forest, superblock: &Superblock) -> SpaceMap {
         let root = superblock.metadata_map;
         let mut map = SpaceMap::with_overflow(core, forest, Map::Metadata, root);
-        let at = Trail { keys: Some(0..=root.blocks.saturating_sub(1)), ..Trail::block(root.index_root) };
+        let keys = Some(0..=root.blocks.saturating_sub(1));
+        let at = Trail { tree: Some(live(Use::IndexBlock)), path: vec![root.index_root], keys };
         core.references.increment(root.index_root);
         if core.claim_alone(root.index_root, Use::IndexBlock, &at)
             && let Some(block) = core.read(root.index_root, BlockKind::Index, &at)
@@ -107,6 +108,7 @@ impl SpaceMap {
             core.report(&at, Problem::MapTooLarge { map: self.map, blocks, limit }, None);
         } else if intact {
             for bitmap in (0..bitmaps).filter(|bitmap| !self.bitmaps.contains_key(bitmap)) {
+                let at = Trail { tree: Some(live(Use::Bitmap(self.map))), ..at.clone() };
                 core.report(&at, Problem::BitmapMissing { bitmap }, Some(covered(bitmap, self.root.blocks)));
             }
         }
@@ -114,14 +116,12 @@ impl SpaceMap {
 
     /// Counts the pointers to the bitmaps and drops from the index those that cannot be used.
     fn claim_bitmaps(&mut self, core: &mut Core<'_>) {
-        let (usage, blocks, at) = (Use::Bitmap(self.map), self.root.blocks, self.index_trail());
-        let bitmaps = self.bitmap_count();
+        let (usage, bitmaps) = (Use::Bitmap(self.map), self.bitmap_count());
+        let root = self.root;
         self.bitmaps.retain(|bitmap, entry| {
             core.references.increment(entry.block);
-            let tree = at.tree.filter(|_| usage == Use::Bitmap(Map::Data));
-            let path = vec![at.path[0], entry.block];
-            let trail = Trail { tree, path, keys: Some(covered(*bitmap, blocks)) };
-            core.claim_alone(entry.block, usage, &trail) && *bitmap < bitmaps
+            core.claim_alone(entry.block, usage, &bitmap_trail(usage, root, *bitmap, entry))
+                && *bitmap < bitmaps
         });
     }
 
@@ -130,8 +130,7 @@ impl SpaceMap {
     pub fn compare(mut self, core: &mut Core<'_>, found: &Counts, trees_intact: bool) -> u64 {
         let mut compared = Compared { map: self.map, run: None, allocated: 0, complete: true, trees_intact };
         for (bitmap, entry) in std::mem::take(&mut self.bitmaps) {
-            let path = vec![self.root.index_root, entry.block];
-            let trail = Trail { tree: None, path, keys: Some(covered(bitmap, self.root.blocks)) };
+            let trail = bitmap_trail(Use::Bitmap(self.map), self.root, bitmap, &entry);
             match core.read(entry.block, BlockKind::Bitmap, &trail) {
                 Some(block) => {
                     self.compare_bitmap(core, &trail, (bitmap, entry), &block, found, &mut compared)
@@ -199,6 +198,11 @@ impl SpaceMap {
         }
         count
     }
+}
+
+fn bitmap_trail(kind: Use, root: MapRoot, bitmap: u64, entry: &IndexEntry) -> Trail {
+    let path = vec![root.index_root, entry.block];
+    Trail { tree: Some(live(kind)), path, keys: Some(covered(bitmap, root.blocks)) }
 }
 
 fn live(kind: Use) -> Tree {

@@ -8,6 +8,9 @@ use crate::{
 };
 
 const NEEDS_CHECK: u32 = 1;
+/// The incompatible feature by which an array says that acknowledged writes may stand in a log beside the pool. It
+/// keeps others off; to those who know it, it is no damage.
+pub const LOG_FEATURE: u32 = 1 << 31;
 const METADATA_BLOCK_SECTORS: u32 = 8;
 const DATA_BLOCK_SECTORS: std::ops::RangeInclusive<u32> = 128..=2_097_152;
 
@@ -78,15 +81,30 @@ impl Superblock {
         }
     }
 
+    /// Whether it is a thin pool's at all.
+    pub(crate) fn has_magic(&self) -> bool {
+        self.magic == MAGIC
+    }
+
+    /// Whether the pool is marked as needing a check.
+    pub fn needs_check(&self) -> bool {
+        self.flags & NEEDS_CHECK != 0
+    }
+
+    /// Whether a log beside the pool may hold writes that its metadata does not show yet ([`LOG_FEATURE`]).
+    pub fn behind_log(&self) -> bool {
+        self.incompat_flags & LOG_FEATURE != 0
+    }
+
     /// Every problem that the fields have by themselves; `known_features` are incompatible ones that the caller's
     /// pool may carry.
     pub(crate) fn problems(&self, known_features: u32) -> Vec<Problem> {
         let unknown = self.incompat_flags & !known_features;
         let size = self.data_block_sectors;
         let checks = [
-            (self.magic != MAGIC, Problem::BadMagic { magic: self.magic }),
+            (!self.has_magic(), Problem::BadMagic { magic: self.magic }),
             (!matches!(self.version, 1 | 2), Problem::UnknownVersion { version: self.version }),
-            (self.flags & NEEDS_CHECK != 0, Problem::NeedsCheck),
+            (self.needs_check(), Problem::NeedsCheck),
             (unknown != 0, Problem::IncompatibleFeatures { flags: unknown }),
             (self.compat_ro_flags != 0, Problem::ReadOnlyFeatures { flags: self.compat_ro_flags }),
             (

@@ -9,6 +9,8 @@ use crate::{
     finding::Tree,
     layout::BlockKind,
     limits,
+    losses::Losses,
+    mappings::Mapping,
     node::Node,
     problem::{Problem, Use},
 };
@@ -23,8 +25,10 @@ pub(crate) struct Facts {
     pub entries: u64,
     /// Whether everything below could be read.
     pub intact: bool,
-    own_entries: usize,
-    minimum: usize,
+    /// Of a mapping leaf: the latest time at which anything in it was mapped.
+    pub latest: u32,
+    own_entries: u16,
+    minimum: u16,
     keys: Option<(u64, u64)>,
 }
 
@@ -41,6 +45,7 @@ pub(crate) type OnLeaf<'f> = &'f mut dyn FnMut(&mut Core<'_>, &Trail, &Node);
 #[derive(Default)]
 pub(crate) struct Forest {
     nodes: HashMap<u64, Memo>,
+    losses: Losses,
 }
 
 /// Bytes of a value in the leaves of a tree.
@@ -68,7 +73,10 @@ impl Forest {
         root: u64,
         on_leaf: OnLeaf<'_>,
     ) -> Option<Facts> {
-        self.visit(core, &mut Trail::tree(tree, root), tree.kind, on_leaf)
+        let mark = self.losses.mark(core);
+        let facts = self.visit(core, &mut Trail::tree(tree, root), tree.kind, on_leaf);
+        self.losses.charge(core, tree, mark);
+        facts
     }
 
     fn visit(
@@ -85,10 +93,15 @@ impl Forest {
         }
         match core.claim(block, kind, trail) {
             Claim::Refused => None,
-            Claim::Again => self.revisit(core, trail, kind, block),
+            Claim::Again => {
+                self.losses.meet_again(block);
+                self.revisit(core, trail, kind, block)
+            }
             Claim::First => {
                 self.nodes.insert(block, Memo::Open);
+                let mark = self.losses.mark(core);
                 let facts = self.first_visit(core, trail, kind, block, on_leaf);
+                self.losses.keep(core, block, mark);
                 self.nodes.insert(block, facts.map_or(Memo::Lost, Memo::Known));
                 facts
             }
@@ -131,7 +144,8 @@ impl Forest {
             return Some(self.visit_children(core, trail, kind, &node, on_leaf));
         }
         on_leaf(core, trail, &node);
-        Some(Facts { entries: node.entries as u64, ..bare_facts(&node) })
+        let latest = if kind == Use::Mapping { latest(&node) } else { 0 };
+        Some(Facts { entries: node.entries as u64, latest, ..bare_facts(&node) })
     }
 
     fn visit_children(
@@ -215,13 +229,20 @@ impl Forest {
 
 fn bare_facts(node: &Node) -> Facts {
     let keys = (node.entries > 0).then(|| (node.key(0), node.key(node.entries - 1)));
-    Facts { height: 0, entries: 0, intact: true, own_entries: node.entries, minimum: node.minimum(), keys }
+    // A node has at most 336 entries.
+    let (own_entries, minimum) = (node.entries as u16, node.minimum() as u16);
+    Facts { height: 0, entries: 0, intact: true, latest: 0, own_entries, minimum, keys }
+}
+
+fn latest(leaf: &Node) -> u32 {
+    (0..leaf.entries).map(|index| Mapping::of(leaf, index).time).max().unwrap_or(0)
 }
 
 /// Whether `child` fits the place that its parent gives it: enough entries, keys within `low..=high`.
 fn check_fit(core: &mut Core<'_>, trail: &Trail, child: &Facts, low: u64, high: u64) {
     if child.own_entries < child.minimum {
-        core.report(trail, Problem::Underfull { entries: child.own_entries, minimum: child.minimum }, None);
+        let (entries, minimum) = (child.own_entries.into(), child.minimum.into());
+        core.report(trail, Problem::Underfull { entries, minimum }, None);
     }
     if let Some((first, last)) = child.keys.filter(|(first, last)| *first < low || *last > high) {
         let lost = if first < low { first..=low.saturating_sub(1) } else { high.saturating_add(1)..=last };

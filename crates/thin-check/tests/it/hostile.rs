@@ -1,47 +1,47 @@
 //! Images that lie: random changes with checksums made right again. Whatever they say, the check ends, within a bound
 //! on reads that follows from the image's size, and nothing panics.
 
-use crate::support::{block_of, golden, seal};
+use crate::support::{block_of, counted, golden, seal};
 use proptest::prelude::*;
-use std::{cell::Cell, io};
 use umbra_thin_check::{
-    Block, BlockKind, Expect, MemoryImage, Problem, ReadBlock, Severity, check, for_each_mapping,
+    BlockKind, Delta, Expect, Listed, Listing, MemoryImage, Problem, ReadBlock, Severity, Version, check,
+    for_each_mapping,
 };
 
-/// Fails the test when the check reads on and on.
-struct Counting<'a> {
-    image: &'a MemoryImage,
-    reads: Cell<u64>,
-    limit: u64,
-}
-
-impl ReadBlock for Counting<'_> {
-    fn blocks(&self) -> u64 {
-        self.image.blocks()
-    }
-    fn read_block(&self, number: u64, into: &mut Block) -> io::Result<()> {
-        self.reads.set(self.reads.get() + 1);
-        assert!(
-            self.reads.get() < self.limit,
-            "more than {} reads of {} blocks",
-            self.limit,
-            self.image.blocks()
-        );
-        self.image.read_block(number, into)
-    }
-}
-
-/// Checks the image under the bound, and lists the mappings of every device that the check believes in.
+/// Checks the image under the bound, and lists whatever devices and mappings can be listed.
 fn check_bounded(image: &MemoryImage) -> Severity {
     let limit = 16 * image.blocks() + 1000;
-    let counting = Counting { image, reads: Cell::new(0), limit };
-    let report = check(&counting, Expect { data_blocks: Some(1000), known_features: 0 });
-    for device in report.summary.iter().flat_map(|summary| summary.devices.values()) {
-        counting.reads.set(0);
-        let _ = for_each_mapping(&counting, device.root, &mut |_| ());
+    let mut verdict = Severity::Ok;
+    counted(image, limit, |image| {
+        let report = check(image, Expect { data_blocks: Some(1000), known_features: 0 });
+        report.findings.iter().for_each(|finding| drop(finding.to_string()));
+        verdict = report.verdict();
+    });
+    for version in [Version::Live, Version::Held] {
+        counted(image, limit, |counted| {
+            let Ok(listing) = Listing::open(counted, version) else { return };
+            list_bounded(image, limit, &listing.devices().map_while(Result::ok).collect::<Vec<_>>());
+        });
     }
-    report.findings.iter().for_each(|finding| drop(finding.to_string()));
-    report.verdict()
+    verdict
+}
+
+/// Lists what each device maps, and what it has in common with the next.
+fn list_bounded(image: &MemoryImage, limit: u64, devices: &[Listed]) {
+    for device in devices.iter().take(20) {
+        counted(image, limit, |image| {
+            let _ = for_each_mapping(image, device.root, &mut |_| ());
+        });
+    }
+    for pair in devices.windows(2).take(20) {
+        for only_changes in [false, true] {
+            counted(image, limit, |image| {
+                if let Ok(delta) = Delta::between(image, pair[0].root, pair[1].root, only_changes) {
+                    drop(delta.last());
+                }
+            });
+        }
+    }
 }
 
 /// One change: a block that has a kind, an offset in it, a value written there.

@@ -6,4 +6,6 @@
 mod bad;
 mod golden;
 mod hostile;
+mod listings;
 mod support;
+mod tools;
