@@ -1,0 +1,281 @@
+//! A driver of the engine as the fuzzer wishes: operations, commits in two steps, crashes between them.
+//!
+//! It keeps the rules that the engine sets its driver: sizes are checked at opening, a write that was planned is
+//! finished or aborted, a superblock is written after all blocks of its commit. On a sound pool it watches that no
+//! operation finds damage, that every commit can be written, and that the checker is content with what is on disk.
+
+use crate::disk::Disk;
+use arbitrary::Arbitrary;
+use umbra_base::ErrorCode;
+use umbra_thin::{
+    Commit, LogUse, Plan, Pool, Snapshot, ThinError, ThinId,
+    log::{Change, Record},
+};
+
+/// Pairs of one snapshot, blocks of one write: enough for every path, few enough to stay fast.
+const PAIRS_MAX: usize = 8;
+const WRITE_MAX: u64 = 64;
+
+/// What a driver can do.
+#[derive(Debug, Arbitrary)]
+pub(crate) enum Operation {
+    Create(Device),
+    Snapshot(Vec<(Device, Device)>),
+    Delete(Device),
+    Lookup(Device, Span),
+    Mappings(Device, Span),
+    Leaf(Device, Place),
+    Write {
+        device: Device,
+        at: Place,
+        blocks: u8,
+        how: How,
+    },
+    Discard(Device, Span),
+    ExtendData(u16),
+    ExtendMetadata(u8),
+    ReplayMap {
+        device: Device,
+        at: Place,
+        block: u16,
+        len: u8,
+    },
+    ReplayUnmap(Device, Span),
+    BeginCommit {
+        log: bool,
+    },
+    EndCommit,
+    /// The machine is lost; of a commit under way these blocks arrived, and all of it if it says so.
+    Crash {
+        arrived: u64,
+        whole: bool,
+    },
+}
+
+/// How a block is written.
+#[derive(Debug, Clone, Copy, Arbitrary)]
+pub(crate) enum How {
+    InPlaceIfPossible,
+    Redirected,
+    /// Planned, and given up.
+    Aborted,
+}
+
+/// A device's id: mostly one of few, sometimes at the end of what there is.
+#[derive(Debug, Clone, Copy, Arbitrary)]
+pub(crate) enum Device {
+    Known(u8),
+    Last(u8),
+}
+
+impl Device {
+    fn id(self) -> ThinId {
+        match self {
+            Device::Known(id) => ThinId(id.into()),
+            Device::Last(beyond) => ThinId(ThinId::MAX.0 - 1 + u32::from(beyond % 4)),
+        }
+    }
+}
+
+/// A virtual block.
+#[derive(Debug, Clone, Copy, Arbitrary)]
+pub(crate) enum Place {
+    Low(u8),
+    Middle(u16),
+    Any(u64),
+}
+
+impl Place {
+    pub(crate) fn block(self) -> u64 {
+        match self {
+            Place::Low(block) => block.into(),
+            Place::Middle(block) => block.into(),
+            Place::Any(block) => block,
+        }
+    }
+}
+
+/// A range of virtual blocks.
+#[derive(Debug, Clone, Copy, Arbitrary)]
+pub(crate) struct Span {
+    from: Place,
+    len: u32,
+}
+
+impl Span {
+    fn range(self) -> std::ops::Range<u64> {
+        let from = self.from.block();
+        from..from.saturating_add((self.len % (1 << 21)).into())
+    }
+}
+
+/// A pool that is open.
+#[derive(Debug)]
+pub(crate) struct Session {
+    disk: Disk,
+    pool: Pool<Disk>,
+    /// Blocks of the data device.
+    data_blocks: u64,
+    in_flight: Option<Commit>,
+    /// Whether the pool was never damaged.
+    sound: bool,
+}
+
+impl Session {
+    /// Opens a pool for writing as a driver does.
+    pub(crate) fn open(disk: Disk, data_blocks: u64, sound: bool) -> Result<Self, ThinError> {
+        let pool = Pool::open(disk.clone())?;
+        pool.superblock().check_writable()?;
+        pool.check_sizes(disk.len(), data_blocks)?;
+        Ok(Session { disk, pool, data_blocks, in_flight: None, sound })
+    }
+
+    /// Does one thing; errors are as good as success unless they accuse a sound pool.
+    pub(crate) fn run(&mut self, operation: &Operation) {
+        let result = self.attempt(operation);
+        if let Err(error) = result {
+            assert!(
+                !self.sound || is_refusal(&error),
+                "a sound pool is said to be damaged: {operation:?}: {error}"
+            );
+        }
+    }
+
+    /// Ends what is under way and commits; on a sound pool nothing of it can fail.
+    pub(crate) fn close(mut self) {
+        let closed = self.attempt(&Operation::EndCommit).and_then(|()| self.begin_commit(LogUse::Empty));
+        match closed.and_then(|()| self.end_commit()) {
+            Err(error) => assert!(!self.sound, "a sound pool cannot be committed: {error}"),
+            Ok(()) if self.sound => {
+                drop(Session::open(self.disk, self.data_blocks, true).expect("it reopens"))
+            }
+            Ok(()) => {}
+        }
+    }
+
+    fn attempt(&mut self, operation: &Operation) -> Result<(), ThinError> {
+        match operation {
+            Operation::Create(device) => self.pool.create(device.id()),
+            Operation::Snapshot(pairs) => self.snapshot(pairs),
+            Operation::Delete(device) => self.pool.delete(device.id()).map(drop),
+            Operation::Lookup(device, span) => self.pool.lookup(device.id(), span.range()).map(drop),
+            Operation::Mappings(device, span) => self.pool.mappings(device.id(), span.range()).map(drop),
+            Operation::Leaf(device, at) => self.leaf(device.id(), at.block()),
+            Operation::Write { device, at, blocks, how } => {
+                let (id, from) = (device.id(), at.block());
+                let to = from.saturating_add(u64::from(*blocks) % WRITE_MAX);
+                (from..=to).try_for_each(|vblock| self.write(id, vblock, *how))
+            }
+            Operation::Discard(device, span) => self.pool.discard(device.id(), span.range()).map(drop),
+            Operation::ExtendData(blocks) => self.extend_data((*blocks).into()),
+            Operation::ExtendMetadata(blocks) => self.extend_metadata((*blocks).into()),
+            Operation::ReplayMap { device, at, block, len } => {
+                let (device, vblock, block) = (device.id(), at.block(), u64::from(*block));
+                self.replay(Change::Map { device, vblock, block, len: (*len).into() })
+            }
+            Operation::ReplayUnmap(device, span) => {
+                let (device, range) = (device.id(), span.range());
+                self.replay(Change::Unmap { device, vblock: range.start, len: range.end - range.start })
+            }
+            Operation::BeginCommit { log } => {
+                self.begin_commit(if *log { LogUse::MayHoldWrites } else { LogUse::Empty })
+            }
+            Operation::EndCommit => self.end_commit(),
+            Operation::Crash { arrived, whole } => self.crash(*arrived, *whole),
+        }
+    }
+
+    fn snapshot(&mut self, pairs: &[(Device, Device)]) -> Result<(), ThinError> {
+        let pair = |(origin, copy): &(Device, Device)| Snapshot { origin: origin.id(), copy: copy.id() };
+        self.pool.snapshot(&pairs.iter().take(PAIRS_MAX).map(pair).collect::<Vec<_>>())
+    }
+
+    /// Whatever the tree is like, a leaf answers for the block that was asked for, and its entries lie in its range.
+    fn leaf(&mut self, id: ThinId, vblock: u64) -> Result<(), ThinError> {
+        let mut entries = Vec::new();
+        let keys = self.pool.leaf(id, vblock, &mut entries)?;
+        assert!(vblock == u64::MAX || keys.contains(&vblock), "the leaf of {vblock} is one of {keys:?}");
+        assert!(entries.iter().all(|(key, _)| keys.contains(key)), "entries outside {keys:?}");
+        Ok(())
+    }
+
+    fn write(&mut self, id: ThinId, vblock: u64, how: How) -> Result<(), ThinError> {
+        let plan = match how {
+            How::Redirected => self.pool.plan_redirect(id, vblock)?,
+            How::InPlaceIfPossible | How::Aborted => self.pool.plan_write(id, vblock)?,
+        };
+        match (plan, how) {
+            (Plan::InPlace(_), _) => Ok(()),
+            (_, How::Aborted) => {
+                self.pool.abort_write(plan);
+                Ok(())
+            }
+            (Plan::Fresh { to } | Plan::Copy { to, .. }, _) => {
+                self.pool.finish_write(id, vblock, to).inspect_err(|_| self.pool.abort_write(plan))
+            }
+        }
+    }
+
+    fn extend_data(&mut self, blocks: u64) -> Result<(), ThinError> {
+        let blocks = self.pool.data_fill().total.saturating_add(blocks);
+        self.pool.extend_data(blocks)?;
+        self.data_blocks = self.data_blocks.max(blocks);
+        Ok(())
+    }
+
+    /// Within the device: growing that is another matter.
+    fn extend_metadata(&mut self, blocks: u64) -> Result<(), ThinError> {
+        let now = self.pool.metadata_fill().total;
+        self.pool.extend_metadata(now.saturating_add(blocks).min(self.disk.len()))
+    }
+
+    /// The log of a sound pool names only blocks that are free or mapped there already, so that a refusal is no
+    /// wonder; what it maps is entered nonetheless.
+    fn replay(&mut self, change: Change) -> Result<(), ThinError> {
+        match self.pool.replay(&Record { sequence: 0, change }) {
+            Err(ThinError::LogRecord { .. }) => Ok(()),
+            result => result,
+        }
+    }
+
+    fn begin_commit(&mut self, log: LogUse) -> Result<(), ThinError> {
+        if self.in_flight.is_none() {
+            self.in_flight = Some(self.pool.begin_commit(log)?);
+        }
+        Ok(())
+    }
+
+    fn end_commit(&mut self) -> Result<(), ThinError> {
+        if let Some(commit) = self.in_flight.take() {
+            self.disk.write_commit(&commit);
+            self.pool.commit_durable(commit.transaction);
+            self.watch("after a commit");
+        }
+        Ok(())
+    }
+
+    fn crash(&mut self, arrived: u64, whole: bool) -> Result<(), ThinError> {
+        match self.in_flight.take() {
+            Some(commit) if whole => self.disk.write_commit(&commit),
+            Some(commit) => {
+                let blocks = commit.blocks.iter().enumerate().filter(|(i, _)| arrived >> (i % 64) & 1 == 1);
+                blocks.for_each(|(_, block)| self.disk.write(block.number, block.bytes()));
+            }
+            None => {}
+        }
+        self.watch("after a crash");
+        *self = Session::open(self.disk.clone(), self.data_blocks, self.sound)?;
+        Ok(())
+    }
+
+    fn watch(&self, when: &str) {
+        if self.sound {
+            self.disk.assert_clean(when);
+        }
+    }
+}
+
+/// Whether an error says no more than that this cannot be done now.
+fn is_refusal(error: &ThinError) -> bool {
+    !matches!(error.code(), ErrorCode::Corrupt | ErrorCode::Io | ErrorCode::BadState)
+}
