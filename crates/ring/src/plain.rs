@@ -117,8 +117,7 @@ impl Plain {
             let before = ended.len();
             take_named(&mut parked.reading, user, &mut ended);
             take_named(&mut parked.writing, user, &mut ended);
-            let woken = ended[before..].iter().filter(|(_, op)| !matches!(op, Op::Wake { .. })).count();
-            self.parked_sockets -= woken;
+            self.parked_sockets -= ended.len() - before;
         }
         for named in ended {
             self.complete(named, Err(Errno::CANCELED));
@@ -274,10 +273,11 @@ impl fmt::Debug for Plain {
     }
 }
 
+/// Moves every operation called `user` out of the line; the shard's own wake-up is nobody's.
 fn take_named(line: &mut VecDeque<Named>, user: u64, into: &mut Vec<Named>) {
     for _ in 0..line.len() {
         match line.pop_front() {
-            Some(named) if named.0 == user => into.push(named),
+            Some(named) if named.0 == user && !matches!(named.1, Op::Wake { .. }) => into.push(named),
             Some(named) => line.push_back(named),
             None => return,
         }
@@ -286,6 +286,7 @@ fn take_named(line: &mut VecDeque<Named>, user: u64, into: &mut Vec<Named>) {
 
 /// A completion as a ring would tell it.
 fn reaped((user, mut op): Named, result: Result<Outcome, Errno>) -> Reaped {
+    let cancelled = matches!(result, Err(Errno::CANCELED));
     let (result, accepted) = match result {
         Ok(Outcome::Bytes(bytes)) => {
             op.progress(bytes);
@@ -294,5 +295,5 @@ fn reaped((user, mut op): Named, result: Result<Outcome, Errno>) -> Reaped {
         Ok(Outcome::Accepted(fd)) => (Ok(0), Some(fd)),
         Err(errno) => (Err(errno.into()), None),
     };
-    Reaped { user, op: Some(op), result, accepted }
+    Reaped { user, op: Some(op), result, accepted, cancelled }
 }

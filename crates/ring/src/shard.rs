@@ -161,8 +161,8 @@ impl<M: Send + 'static> Shard<M> {
         self.push(token, Op::Accept { socket: listener.0.clone() });
     }
 
-    /// Ends every operation of `token` early if it can be; each still completes, with ECANCELED or with its result.
-    /// Looks at every operation in flight: meant for the end of connections, not for each command.
+    /// Ends every operation of `token` early if it can be; each still completes, with ECANCELED (a write or send may
+    /// have moved some of its bytes) or with its result. Looks at every operation in flight: meant for the end of connections, not for each command.
     pub fn cancel(&mut self, token: u64) -> io::Result<()> {
         self.engine.cancel(token)
     }
@@ -227,7 +227,7 @@ impl<M: Send + 'static> Shard<M> {
 
     /// Goes on with an operation that is not through, or tells its end.
     fn settle(&mut self, reaped: Reaped, completions: &mut Vec<Completion<M>>) {
-        let Reaped { user: token, op, result, accepted } = reaped;
+        let Reaped { user: token, op, result, accepted, cancelled } = reaped;
         if let Some(fd) = accepted {
             let socket = self.engine.socket(fd).map(|descriptor| Socket(Arc::new(descriptor)));
             completions.push(match socket {
@@ -237,6 +237,10 @@ impl<M: Send + 'static> Shard<M> {
         }
         let Some(op) = op else { return };
         match verdict(&op, result) {
+            Verdict::Again if cancelled => {
+                let result = Err(rustix::io::Errno::CANCELED.into());
+                completions.push(Completion { token, result, payload: payload(op) });
+            }
             Verdict::Again => self.push(token, refreshed(op)),
             Verdict::End(result) => completions.push(Completion { token, result, payload: payload(op) }),
         }

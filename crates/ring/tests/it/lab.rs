@@ -67,6 +67,12 @@ impl Lab {
         self.shard.wait(Some(Duration::ZERO), &mut self.done).unwrap();
     }
 
+    /// Whether nothing has completed.
+    pub fn is_quiet(&mut self) -> bool {
+        self.start();
+        self.done.is_empty()
+    }
+
     /// A buffer with these bytes.
     pub fn filled(&mut self, bytes: &[u8]) -> Buf {
         let mut buf = self.shard.buffer(bytes.len()).unwrap();

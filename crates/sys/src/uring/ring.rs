@@ -37,6 +37,8 @@ pub struct Reaped {
     pub result: io::Result<u32>,
     /// The connection that an [`Op::Accept`] brought.
     pub accepted: Option<OwnedFd>,
+    /// Whether it was asked to end early; what it did before counts all the same.
+    pub cancelled: bool,
 }
 
 impl Ring {
@@ -91,10 +93,11 @@ impl Ring {
         }
     }
 
-    /// Asks the kernel to give up every operation called `user`. Each still completes, with ECANCELED or its result.
+    /// Asks the kernel to give up every operation called `user`. Each still completes, with ECANCELED or with what it did.
     pub fn cancel(&mut self, user: u64) -> io::Result<()> {
         for index in 0..self.slots.len() {
-            if self.slots[index].op.is_some() && self.slots[index].user == user {
+            if self.slots[index].is_called(user) {
+                self.slots[index].cancelled = true;
                 self.queue(opcode::AsyncCancel::new(index as u64).build().user_data(NOBODY))?;
             }
         }
@@ -146,9 +149,9 @@ impl Ring {
             Ok(fd) if is_accept => Some(unsafe { OwnedFd::from_raw_fd(fd as i32) }),
             _ => None,
         };
-        let user = slot.user;
+        let (user, cancelled) = (slot.user, slot.cancelled);
         if cqueue::more(entry.flags()) {
-            return Reaped { user, op: None, result, accepted };
+            return Reaped { user, op: None, result, accepted, cancelled };
         }
         // The kernel is done with the operation: its memory and descriptors are the owner's again.
         let mut op = slot.op.take();
@@ -156,7 +159,7 @@ impl Ring {
         if let (Some(op), Ok(bytes)) = (&mut op, &result) {
             op.progress(*bytes);
         }
-        Reaped { user, op, result, accepted }
+        Reaped { user, op, result, accepted, cancelled }
     }
 
     fn submit_only(&mut self) -> io::Result<usize> {

@@ -13,6 +13,8 @@ pub(super) struct Slot {
     pub op: Option<Op>,
     /// What the operation's owner calls it.
     pub user: u64,
+    /// Whether its owner asked for its early end.
+    pub cancelled: bool,
     /// Gather list of the operation; keeps its memory from one use to the next.
     vectors: Vec<libc::iovec>,
     message: libc::msghdr,
@@ -22,13 +24,18 @@ impl Slot {
     pub fn free() -> Slot {
         // SAFETY: a msghdr is plain data for which all zeroes is valid: no name, no vectors, no control data.
         let message = unsafe { std::mem::zeroed() };
-        Slot { op: None, user: 0, vectors: Vec::new(), message }
+        Slot { op: None, user: 0, cancelled: false, vectors: Vec::new(), message }
+    }
+
+    /// Whether it is taken by an operation called `user` that can be cancelled: a ring's own wake-up is nobody's.
+    pub fn is_called(&self, user: u64) -> bool {
+        self.user == user && self.op.as_ref().is_some_and(|op| !matches!(op, Op::Wake { .. }))
     }
 
     /// The entry that asks the kernel for `op`, which becomes this slot's. Every pointer in it points into memory that
     /// `op` or this slot owns.
     pub fn fill(&mut self, op: Op, user: u64, table: &Arc<Table>, multishot: bool) -> squeue::Entry {
-        self.user = user;
+        (self.user, self.cancelled) = (user, false);
         let op = self.op.insert(op);
         match op.descriptor().index_in(table) {
             Some(index) => entry(op, &mut self.vectors, &mut self.message, types::Fixed(index), multishot),
