@@ -298,9 +298,39 @@ impl SpaceMap {
         }
     }
 
-    /// Blocks that bringing the overflow tree up to date can take, at most: its leaves hold at least 112 records each.
+    /// Blocks that bringing the overflow tree up to date can take, at most.
     pub(crate) fn overflow_cost(&self) -> u64 {
-        2 * self.overflow_changed.len().min(self.many.len() / 112 + 2) as u64
+        self.overflow_nodes(self.overflow_changed.len() as u64, 0)
+    }
+
+    /// Blocks that the bitmaps of a commit take, at most, with the nodes of their index.
+    pub(crate) fn bitmap_cost(&self) -> u64 {
+        self.bitmap_nodes(self.dirty.len() as u64)
+    }
+
+    /// Blocks that a commit takes more than now, at most, when the counts of up to `counts` blocks change, and up to
+    /// `grown` of them may rise.
+    pub(crate) fn change_cost(&self, counts: u64, grown: u64) -> u64 {
+        let changed = (self.overflow_changed.len() as u64).saturating_add(counts);
+        let overflow = self.overflow_nodes(changed, grown).saturating_sub(self.overflow_cost());
+        let dirty = (self.dirty.len() as u64).saturating_add(counts);
+        overflow + self.bitmap_nodes(dirty) - self.bitmap_cost()
+    }
+
+    /// Bitmaps and index nodes when `dirty` bitmaps differ: an index leaf has at least 56 of them.
+    fn bitmap_nodes(&self, dirty: u64) -> u64 {
+        let all = self.bitmaps.len() as u64;
+        let dirty = dirty.min(all);
+        dirty + dirty.min(all / 56 + 2)
+    }
+
+    /// Overflow nodes that `changed` records can touch when there may be `more` of them than now: leaves hold at least
+    /// 112 records, inner nodes at least 84 children. The tree is brought up to date in ascending order, so that of
+    /// what it held before, no more than the new form of it is ever held twice.
+    fn overflow_nodes(&self, changed: u64, more: u64) -> u64 {
+        let all = (self.many.len() as u64).saturating_add(more) / 112 + 2;
+        let leaves = all.min(changed.saturating_mul(2));
+        leaves + leaves.min(all / 84 + 1 + u64::from(all > 84))
     }
 
     /// What the index says of a bitmap, with exact hints.

@@ -10,7 +10,8 @@ use crate::{
 };
 
 const MAGIC: u64 = 27_022_010;
-const VERSION: u32 = 2;
+/// What we write.
+pub(crate) const VERSION: u32 = 2;
 const META_BLOCK_SECTORS: u32 = 8;
 const FLAG_NEEDS_CHECK: u32 = 1;
 

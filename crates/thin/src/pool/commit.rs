@@ -14,7 +14,6 @@ use crate::{
     node::Node,
     page::{Page, PageKind, seal},
     space::{Reuse, SpaceMap},
-    superblock::INCOMPAT_LOG,
     values::{IndexEntry, Tree},
 };
 use std::{collections::BTreeSet, ops::Range, sync::Arc};
@@ -37,6 +36,8 @@ pub struct Commit {
     pub transaction: u64,
     /// The superblock's trans_id with this commit.
     pub trans_id: u64,
+    /// [`Pool::generation`] with this commit: the base of the log that follows it.
+    pub generation: u64,
     /// Blocks to write.
     pub blocks: Vec<Block>,
     /// Bytes of block 0.
@@ -74,9 +75,6 @@ impl Block {
     }
 }
 
-/// Blocks of a commit beside its bitmaps and leaves: index block, and inner nodes of three small trees.
-const COMMIT_FIXED: u64 = 12;
-
 /// The commit that is being written.
 #[derive(Debug)]
 pub(super) struct InFlight {
@@ -91,12 +89,8 @@ impl<R: MetaRead> Pool<R> {
             return Err(ThinError::CommitInFlight);
         }
         self.change(|pool| {
-            pool.superblock.trans_id = pool.superblock.trans_id.wrapping_add(1);
-            pool.superblock.version = 2;
-            match log {
-                LogUse::MayHoldWrites => pool.superblock.incompat |= INCOMPAT_LOG,
-                LogUse::Empty => pool.superblock.incompat &= !INCOMPAT_LOG,
-            }
+            pool.next_generation();
+            pool.mark(log);
             pool.freeze()
         })
     }
@@ -106,14 +100,6 @@ impl<R: MetaRead> Pool<R> {
         if let Some(in_flight) = self.in_flight.take_if(|commit| commit.transaction == transaction) {
             self.meta.settle(&in_flight.nodes);
         }
-    }
-
-    /// Blocks that closing the transaction would take now, at most.
-    pub(super) fn commit_cost(&self) -> u64 {
-        let (data, blocks) = (&self.meta.data, &self.meta.blocks);
-        let details = self.devices.len() as u64 / 42 + 2;
-        let bitmaps = 2 * data.dirty.len() as u64 + blocks.bitmaps.len() as u64;
-        details + bitmaps + data.overflow_cost() + blocks.overflow_cost() + COMMIT_FIXED
     }
 
     /// Steps 2 to 5 of section 8.4.
@@ -137,6 +123,7 @@ impl<R: MetaRead> Pool<R> {
         let commit = Commit {
             transaction: self.transaction,
             trans_id: self.superblock.trans_id,
+            generation: self.generation(),
             blocks,
             superblock: self.superblock.encode(),
             freed_data: self.meta.data.freeze(),

@@ -1,6 +1,6 @@
 //! Creating, snapshotting, deleting devices; growing the pool (dm-thin format sections 9.2, 9.3, 9.6, 9.7).
 
-use super::{Device, Need, Pool};
+use super::{Device, Need, Owner, Pool, need::COST_OF_KEY, owner::FIRST_DOOMED};
 use crate::{
     Details, Snapshot, ThinError, ThinId,
     limits::{DATA_BLOCKS_MAX, META_BLOCKS_MAX, PAIRS_MAX, TIME_MAX},
@@ -10,13 +10,10 @@ use crate::{
 };
 use std::collections::BTreeSet;
 
-/// Metadata blocks that one change of a key can take: a path of each of two trees, shadowed and split.
-pub(super) const COST_OF_KEY: u64 = 12;
-
 impl<R: MetaRead> Pool<R> {
     /// Every device, in ascending order.
     pub fn device_ids(&self) -> impl Iterator<Item = ThinId> + '_ {
-        self.devices.keys().copied()
+        self.devices.iter().filter(|(_, device)| !device.doomed).map(|(id, _)| *id)
     }
 
     /// What the pool knows of a device, the open transaction included.
@@ -101,40 +98,68 @@ impl<R: MetaRead> Pool<R> {
     }
 
     fn check_new(&self, id: ThinId) -> Result<(), ThinError> {
-        match self.devices.contains_key(&id) {
-            true => Err(ThinError::Exists(id)),
-            false if id > ThinId::MAX => Err(ThinError::Argument {
-                what: "the device id",
-                found: id.0.into(),
-                allowed: format!("0 to {}", ThinId::MAX),
-            }),
-            false => Ok(()),
+        let max = match self.owner {
+            Owner::Ours => ThinId(FIRST_DOOMED - 1),
+            Owner::Foreign => ThinId::MAX,
+        };
+        if id > max {
+            let allowed = format!("0 to {max}");
+            return Err(ThinError::Argument { what: "the device id", found: id.0.into(), allowed });
         }
+        if self.devices.contains_key(&id) { Err(ThinError::Exists(id)) } else { Ok(()) }
     }
 
     fn add_device(&mut self, id: ThinId, root: u64, details: Details) -> Result<(), ThinError> {
         self.set_root(id, root)?;
         let device =
-            Device { details, root, details_changed: true, changed_in: self.transaction, next_block: None };
+            Device { changed_in: self.transaction, details_changed: true, ..Device::new(details, root) };
         self.devices.insert(id, device);
         Ok(())
     }
 
-    /// Removes a device and whatever it alone maps. Returns the number of its mappings.
+    /// Removes a device and whatever it alone maps, at once: takes as long as it has leaves of its own (for large
+    /// ones: [`Pool::begin_delete`]). Returns the number of its mappings.
     pub fn delete(&mut self, id: ThinId) -> Result<u64, ThinError> {
-        let root = self.device(id)?.root;
-        self.need(Need::ToFree(COST_OF_KEY))?;
-        self.change(|pool| {
-            // The top path first: making it private can raise the count of the root.
-            let key = u64::from(id.0);
-            pool.superblock.mapping_root = pool.meta.remove(pool.superblock.mapping_root, Tree::Top, key)?;
-            let details = pool.superblock.details_root;
-            if pool.meta.find(details, Tree::Details, key, |_| ())?.is_some() {
-                pool.superblock.details_root = pool.meta.remove(details, Tree::Details, key)?;
-            }
-            pool.devices.remove(&id);
-            pool.meta.delete_tree(Place::root(root), Tree::Mapping)
-        })
+        let mapped = self.device(id)?.details.mapped_blocks;
+        self.affordable(mapped, 1)?;
+        self.change(|pool| pool.remove_device(id))
+    }
+
+    /// Takes a device out of both trees and deletes its mappings; returns how many it had.
+    pub(super) fn remove_device(&mut self, id: ThinId) -> Result<u64, ThinError> {
+        let Device { root, details, .. } = *self.any_device(id)?;
+        // The top path first: making it private can raise the count of the root.
+        self.forget_keys(id)?;
+        self.devices.remove(&id);
+        self.doomed.remove(&id);
+        if self.meta.blocks.count(root)? > 1 {
+            self.meta.release(root)?;
+            return Ok(details.mapped_blocks);
+        }
+        match self.meta.delete_tree(Place::root(root), Tree::Mapping).map_err(|e| e.of_device(id))? {
+            removed if removed == details.mapped_blocks => Ok(removed),
+            removed => Err(wrong_count(id, root, details.mapped_blocks, removed)),
+        }
+    }
+
+    /// Removes a device's keys; what they led to stays.
+    pub(super) fn forget_keys(&mut self, id: ThinId) -> Result<(), ThinError> {
+        let key = u64::from(id.0);
+        self.superblock.mapping_root = self.meta.remove(self.superblock.mapping_root, Tree::Top, key)?;
+        let details = self.superblock.details_root;
+        if self.meta.find(details, Tree::Details, key, |_| ())?.is_some() {
+            self.superblock.details_root = self.meta.remove(details, Tree::Details, key)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps a device's number of mappings exact after some were removed.
+    pub(super) fn lower_mapped(&mut self, id: ThinId, removed: u64) -> Result<(), ThinError> {
+        let device = self.any_device_mut(id)?;
+        let (root, mapped) = (device.root, device.details.mapped_blocks);
+        device.details.mapped_blocks =
+            mapped.checked_sub(removed).ok_or_else(|| wrong_count(id, root, mapped, removed))?;
+        Ok(())
     }
 
     /// Grows the data device to `blocks`.
@@ -158,7 +183,7 @@ impl<R: MetaRead> Pool<R> {
         })
     }
 
-    fn set_root(&mut self, id: ThinId, root: u64) -> Result<(), ThinError> {
+    pub(super) fn set_root(&mut self, id: ThinId, root: u64) -> Result<(), ThinError> {
         let (top, key) = (self.superblock.mapping_root, u64::from(id.0));
         self.superblock.mapping_root = self.meta.insert(top, Tree::Top, key, &root.to_le_bytes())?;
         Ok(())
@@ -166,8 +191,8 @@ impl<R: MetaRead> Pool<R> {
 
     /// The device's root, with the path in the top-level tree made private first: only then does the root's count say
     /// whether it is shared (section 8.2).
-    fn own_root(&mut self, id: ThinId) -> Result<u64, ThinError> {
-        let root = self.device(id)?.root;
+    pub(super) fn own_root(&mut self, id: ThinId) -> Result<u64, ThinError> {
+        let root = self.any_device(id)?.root;
         if !self.meta.is_private(root)? {
             self.set_root(id, root)?;
         }
@@ -186,12 +211,17 @@ impl<R: MetaRead> Pool<R> {
             self.set_root(id, new)?;
         }
         let transaction = self.transaction;
-        let device = self.device_mut(id)?;
+        let device = self.any_device_mut(id)?;
         device.root = new;
         device.details_changed = true;
         device.changed_in = transaction;
         Ok(result)
     }
+}
+
+fn wrong_count(id: ThinId, block: u64, mapped: u64, found: u64) -> ThinError {
+    let what = format!("device {id} is said to have {mapped} mappings, {found} were found");
+    ThinError::Node { block, what }
 }
 
 fn check_growth(what: &'static str, now: u64, blocks: u64, max: u64) -> Result<(), ThinError> {

@@ -11,24 +11,30 @@
 
 mod commit;
 mod devices;
+mod discard;
+mod doomed;
+mod need;
 mod open;
+mod owner;
 mod read;
 mod replay;
 mod write;
 
 pub use commit::{Block, Commit, LogUse};
+pub use doomed::DeleteStep;
 pub use open::{Format, format};
+pub use owner::Owner;
 pub use read::{Mapped, Run};
 pub use write::Plan;
 
 use crate::{
     ThinError, ThinId,
-    limits::META_RESERVE_MAX,
     meta::{Meta, MetaRead},
     superblock::Superblock,
     values::Details,
 };
-use std::collections::BTreeMap;
+use need::Need;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A device and its mapping tree.
 #[derive(Debug)]
@@ -41,6 +47,15 @@ struct Device {
     changed_in: u64,
     /// Where its next block would continue the last one.
     next_block: Option<u64>,
+    /// Whether it is being deleted; it does not exist for the outside.
+    doomed: bool,
+}
+
+impl Device {
+    /// As it stands on disk.
+    fn new(details: Details, root: u64) -> Self {
+        Device { details, root, details_changed: false, changed_in: 0, next_block: None, doomed: false }
+    }
 }
 
 /// A thin pool with one open transaction.
@@ -48,7 +63,12 @@ struct Device {
 pub struct Pool<R> {
     superblock: Superblock,
     meta: Meta<R>,
+    owner: Owner,
+    /// Generation of a foreign pool.
+    session: u64,
     devices: BTreeMap<ThinId, Device>,
+    /// Those that are being deleted, without those that cannot be because they are damaged.
+    doomed: BTreeSet<ThinId>,
     /// Number of the open transaction, counted from opening.
     transaction: u64,
     changed: bool,
@@ -65,13 +85,6 @@ pub struct Fill {
     pub used: u64,
     /// Blocks that can be handed out now.
     pub free: u64,
-}
-
-/// Whether an operation gives space back: those may dip into half of the metadata reserve.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Need {
-    ToGrow(u64),
-    ToFree(u64),
 }
 
 impl<R: MetaRead> Pool<R> {
@@ -113,30 +126,23 @@ impl<R: MetaRead> Pool<R> {
         self.meta.data.has_freed() || self.meta.blocks.has_freed()
     }
 
-    /// Blocks kept back so that a commit can always be written (section 8.5).
-    fn reserve(&self) -> u64 {
-        META_RESERVE_MAX.min(self.meta.blocks.nr_blocks() / 10)
-    }
-
-    /// Refuses before anything is changed if the commit of it could run out of blocks.
-    fn need(&self, need: Need) -> Result<(), ThinError> {
-        let map = &self.meta.blocks;
-        let (blocks, reserve) = match need {
-            Need::ToGrow(blocks) => (blocks, self.reserve()),
-            Need::ToFree(blocks) => (blocks, self.reserve() / 2),
-        };
-        let needed = blocks + reserve + self.commit_cost();
-        match map.nr_free() >= needed {
-            true => Ok(()),
-            false => Err(ThinError::MetadataFull { free: map.nr_free(), total: map.nr_blocks(), needed }),
-        }
-    }
-
+    /// A device that exists for the outside.
     fn device(&self, id: ThinId) -> Result<&Device, ThinError> {
-        self.devices.get(&id).ok_or(ThinError::Unknown(id))
+        self.any_device(id)
+            .and_then(|device| if device.doomed { Err(ThinError::Unknown(id)) } else { Ok(device) })
     }
 
     fn device_mut(&mut self, id: ThinId) -> Result<&mut Device, ThinError> {
+        self.device(id)?;
+        self.any_device_mut(id)
+    }
+
+    /// A device, also one that is being deleted.
+    fn any_device(&self, id: ThinId) -> Result<&Device, ThinError> {
+        self.devices.get(&id).ok_or(ThinError::Unknown(id))
+    }
+
+    fn any_device_mut(&mut self, id: ThinId) -> Result<&mut Device, ThinError> {
         self.devices.get_mut(&id).ok_or(ThinError::Unknown(id))
     }
 

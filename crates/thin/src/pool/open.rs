@@ -3,7 +3,10 @@
 //! What always holds: the hints of the disk (free counts, first free entries, allocated blocks) are computed anew from
 //! the bitmaps, never believed (section 7.3); mapping trees are read when they are asked for.
 
-use super::{Commit, Device, Pool};
+use super::{
+    Commit, Device, Owner, Pool,
+    owner::{self, FIRST_DOOMED},
+};
 use crate::{
     Superblock, ThinError, ThinId,
     bitmap::Bitmap,
@@ -17,12 +20,13 @@ use crate::{
     superblock::SpaceMapRoot,
     values::{Details, IndexEntry, Tree, bitmaps_for},
 };
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// What a new pool is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Format {
-    /// Identity, kept in the uuid field that kernels and tools leave alone. Zero: none.
+    /// Identity, kept in the uuid field that kernels and tools leave alone. Zero: none, as in a foreign pool
+    /// ([`crate::Owner`]).
     pub uuid: [u8; 16],
     /// Sectors of a data block: a multiple of 128 up to 2097152.
     pub data_block_sectors: u32,
@@ -44,6 +48,9 @@ impl Format {
                 sectors.into(),
                 "multiples of 128 up to 2097152".into(),
             );
+        }
+        if self.uuid != [0; 16] && Owner::of(&self.uuid) == Owner::Foreign {
+            return wrong("the first half of the uuid", 0, "anything but the mark of a foreign pool".into());
         }
         if self.data_blocks > DATA_BLOCKS_MAX {
             return wrong(
@@ -82,10 +89,7 @@ pub fn format(format: &Format) -> Result<Commit, ThinError> {
     superblock.meta_map.ref_count_root = meta.add_tree(Tree::Overflow)?;
     superblock.data_map.ref_count_root = meta.add_tree(Tree::Overflow)?;
     superblock.data_map.bitmap_root = meta.add_tree(Tree::Index)?;
-    let devices = BTreeMap::new();
-    let mut pool =
-        Pool { superblock, meta, devices, transaction: 0, changed: true, in_flight: None, broken: false };
-    pool.freeze()
+    Pool { transaction: 0, ..Pool::new(superblock, meta, BTreeMap::new()) }.freeze()
 }
 
 impl<R: MetaRead> Pool<R> {
@@ -108,7 +112,30 @@ impl<R: MetaRead> Pool<R> {
         meta.blocks = load_metadata_map(&mut meta, &superblock.meta_map)?;
         meta.data = load_data_map(&mut meta, &superblock.data_map)?;
         let devices = load_devices(&mut meta, &superblock)?;
-        Ok(Pool { superblock, meta, devices, transaction: 1, changed: false, in_flight: None, broken: false })
+        Ok(Pool::new(superblock, meta, devices))
+    }
+
+    fn new(superblock: Superblock, meta: Meta<R>, mut devices: BTreeMap<ThinId, Device>) -> Self {
+        let owner = Owner::of(&superblock.uuid);
+        let mut doomed = BTreeSet::new();
+        if owner == Owner::Ours {
+            for (id, device) in devices.range_mut(ThinId(FIRST_DOOMED)..) {
+                device.doomed = true;
+                doomed.insert(*id);
+            }
+        }
+        Pool {
+            session: owner::session_generation(&superblock.uuid),
+            superblock,
+            meta,
+            owner,
+            devices,
+            doomed,
+            transaction: 1,
+            changed: false,
+            in_flight: None,
+            broken: false,
+        }
     }
 
     /// Whether the devices are as large as the pool believes (section 4).
@@ -190,7 +217,7 @@ fn load_devices<R: MetaRead>(
         let root =
             roots.remove(&id).ok_or_else(|| damaged(format!("device {key} has details but no tree")))?;
         let details = Details::unpack(value);
-        devices.insert(id, Device { details, root, details_changed: false, changed_in: 0, next_block: None });
+        devices.insert(id, Device::new(details, root));
         Ok(())
     })?;
     match roots.keys().next() {

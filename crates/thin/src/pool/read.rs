@@ -84,6 +84,7 @@ impl<R: MetaRead> Pool<R> {
 
     /// The mappings of a range as they stand in the tree, in order (for dumps).
     pub fn mappings(&mut self, id: ThinId, range: Range<u64>) -> Result<Vec<(u64, BlockTime)>, ThinError> {
+        self.device(id)?;
         check_range(&range)?;
         let mut found = Vec::new();
         self.each_mapping(id, &range, Care::Read, &mut |vblock, mapping| found.push((vblock, mapping)))?;
@@ -100,6 +101,7 @@ impl<R: MetaRead> Pool<R> {
         out: &mut Vec<(u64, BlockTime)>,
     ) -> Result<Range<u64>, ThinError> {
         out.clear();
+        self.device(id)?;
         let keys = self.read_leaf(id, vblock, Care::Read, &mut |vblock, mapping| out.push((vblock, mapping)));
         keys.inspect_err(|_| out.clear())
     }
@@ -142,7 +144,7 @@ impl<R: MetaRead> Pool<R> {
         care: Care,
         see: &mut dyn FnMut(u64, BlockTime),
     ) -> Result<Range<u64>, ThinError> {
-        let root = self.device(id)?.root;
+        let root = self.any_device(id)?.root;
         let (leaf, place) = self.meta.leaf(root, Tree::Mapping, vblock, care).map_err(|e| e.of_device(id))?;
         for i in 0..leaf.len() {
             see(leaf.key(i), self.checked(id, (leaf.key(i), leaf.word(i)), place.block)?);

@@ -13,7 +13,7 @@ impl<R: MetaRead> Pool<R> {
     /// Enters one record.
     pub fn replay(&mut self, record: &Record) -> Result<(), ThinError> {
         let id = record.change.device();
-        if !self.devices.contains_key(&id) {
+        if self.device(id).is_err() {
             return Ok(());
         }
         match record.change {
@@ -24,10 +24,10 @@ impl<R: MetaRead> Pool<R> {
         }
     }
 
-    /// All records are entered. The next commit's trans_id passes over the one that a segment of the log may have as
+    /// All records are entered. The next commit's generation passes over the one that a segment of the log may have as
     /// its base, so that no state of the pool ever matches a segment that was entered already.
     pub fn end_replay(&mut self) {
-        self.superblock.trans_id = self.superblock.trans_id.wrapping_add(1);
+        self.next_generation();
     }
 
     fn replay_map(&mut self, id: ThinId, vblock: u64, block: u64, sequence: u64) -> Result<(), ThinError> {

@@ -3,14 +3,13 @@
 //! Whether a block is shared is the kernel's rule and nothing else: its time is older than the device's last snapshot
 //! (section 9.4). The rule cannot be wrong about the committed state, because nothing ever lowers that time.
 
-use super::{Need, Pool, devices::COST_OF_KEY, read::check_range};
+use super::{Need, Pool, need::COST_OF_KEY};
 use crate::{
     ThinError, ThinId,
     meta::MetaRead,
     tree::Care,
     values::{BlockTime, Tree},
 };
-use std::ops::Range;
 
 /// Free blocks that a device leaves to the next searcher behind its own last block: keeps volumes contiguous.
 const CHUNK: u64 = 64;
@@ -98,29 +97,5 @@ impl<R: MetaRead> Pool<R> {
             Plan::InPlace(_) => {}
             Plan::Fresh { to } | Plan::Copy { to, .. } => self.meta.data.give_back(to),
         }
-    }
-
-    /// Unmaps a range and returns how many blocks of it were mapped.
-    pub fn discard(&mut self, id: ThinId, range: Range<u64>) -> Result<u64, ThinError> {
-        let root = self.device(id)?.root;
-        check_range(&range)?;
-        self.check_changeable()?;
-        let mut mapped = 0;
-        self.each_mapping(id, &range, Care::Write, &mut |_, _| mapped += 1)?;
-        if mapped == 0 {
-            return Ok(0);
-        }
-        self.need(Need::ToFree(2 * COST_OF_KEY))?;
-        self.change(|pool| {
-            let removed =
-                pool.change_tree(id, |meta, root| meta.remove_mappings(root, (range.start, range.end)))?;
-            let details = &mut pool.device_mut(id)?.details;
-            let damaged = || ThinError::Node {
-                block: root,
-                what: format!("more than its {} mappings", details.mapped_blocks),
-            };
-            details.mapped_blocks = details.mapped_blocks.checked_sub(removed).ok_or_else(damaged)?;
-            Ok(removed)
-        })
     }
 }

@@ -7,7 +7,9 @@
 )]
 
 mod damage;
+mod deletes;
 mod disk;
+mod foreign;
 mod format;
 mod golden;
 mod histories;

@@ -1,0 +1,48 @@
+//! Unmapping ranges of a device.
+//!
+//! What always holds: every leaf of a piece is looked at before anything of it is changed, and a piece is no larger
+//! than what the commit can still carry; so damage or shortage is an error, never half a change.
+
+use super::{Pool, read::check_range};
+use crate::{ThinError, ThinId, meta::MetaRead, tree::Care};
+use std::ops::Range;
+
+impl<R: MetaRead> Pool<R> {
+    /// Unmaps a range and returns how many blocks of it were mapped. After an error a part of the range, from its
+    /// start on, may be unmapped already.
+    pub fn discard(&mut self, id: ThinId, range: Range<u64>) -> Result<u64, ThinError> {
+        self.device(id)?;
+        check_range(&range)?;
+        self.check_changeable()?;
+        let (mut at, mut removed) = (range.start, 0);
+        while let Some(first) = self.next_mapped(id, &(at..range.end))? {
+            let most = self.affordable(1, range.end - first)?;
+            removed += self.discard_piece(id, first..first + most)?;
+            at = first + most;
+        }
+        Ok(removed)
+    }
+
+    fn discard_piece(&mut self, id: ThinId, piece: Range<u64>) -> Result<u64, ThinError> {
+        self.each_mapping(id, &piece, Care::Write, &mut |_, _| ())?;
+        self.change(|pool| {
+            let removed =
+                pool.change_tree(id, |meta, root| meta.remove_mappings(root, (piece.start, piece.end)))?;
+            pool.lower_mapped(id, removed)?;
+            Ok(removed)
+        })
+    }
+
+    /// The first block of a range that is mapped.
+    fn next_mapped(&mut self, id: ThinId, range: &Range<u64>) -> Result<Option<u64>, ThinError> {
+        let (mut at, mut leaf) = (range.start, Vec::new());
+        while at < range.end {
+            let keys = self.leaf(id, at, &mut leaf)?;
+            if let Some((vblock, _)) = leaf.iter().find(|(vblock, _)| range.contains(vblock)) {
+                return Ok(Some(*vblock));
+            }
+            at = keys.end;
+        }
+        Ok(None)
+    }
+}
