@@ -1,9 +1,10 @@
-//! The thread that commits when nobody flushes: once in a while, and when the log has grown.
+//! The thread that commits when nobody flushes, once in a while and when the log has grown, and that tidies up.
 
 use crate::{
     Mode,
     core::{Asked, Core},
     hold::lock,
+    limits,
     params::Background,
 };
 use std::{
@@ -32,9 +33,10 @@ impl Committer {
 }
 
 fn run(core: &Core, period: Duration) {
+    let mut more = false;
     loop {
         let mut asked = lock(&core.asked);
-        if *asked == Asked::Nothing {
+        if *asked == Asked::Nothing && !more {
             asked = core.wake.wait_timeout(asked, period).unwrap_or_else(|poisoned| poisoned.into_inner()).0;
         }
         if *asked == Asked::End {
@@ -43,12 +45,23 @@ fn run(core: &Core, period: Duration) {
         *asked = Asked::Nothing;
         drop(asked);
         // A failure has made the pool read-only and was logged there; only the first is news.
-        if core.mode() == Mode::ReadWrite
-            && let Err(error) = core.commit()
-        {
-            tracing::debug!(error = error.chain(), "commit in the background failed");
-        }
+        more = core.mode() == Mode::ReadWrite
+            && round(core).unwrap_or_else(|error| {
+                tracing::debug!(error = error.chain(), "work in the background failed");
+                false
+            });
     }
+}
+
+/// One round: commits, drops a part of what was deleted, looks how much space is left. True if there is more to drop.
+fn round(core: &Core) -> Result<bool> {
+    core.commit()?;
+    let mut more = true;
+    for _ in 0..limits::STEPS_PER_COMMIT {
+        more = more && core.reap_some()?;
+    }
+    core.look_at_space();
+    Ok(more)
 }
 
 impl Drop for Committer {

@@ -113,6 +113,16 @@ impl PlainFile {
     }
 }
 
+impl Drop for PlainFile {
+    /// A child of this process that was forked and has not called exec yet shares the open file, and its lock with it: so
+    /// the lock is given up in so many words, or the next opener would find it taken for a moment.
+    fn drop(&mut self) {
+        if let Err(error) = rustix::fs::flock(&self.0, rustix::fs::FlockOperation::Unlock) {
+            tracing::debug!(%error, "unlock a file of the pool");
+        }
+    }
+}
+
 impl BlockFile for PlainFile {
     fn size(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.size())

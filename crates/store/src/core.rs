@@ -12,18 +12,22 @@ use crate::{
     backing::{Backing, BlockFile},
     epoch::Epochs,
     hold::{Gate, lock},
-    journal::Journal,
+    journal::{Journal, Together},
     limits,
     map_cache::{CacheKey, Known, MapCache},
-    provision::Provision,
+    needs_check,
+    params::PoolParams,
+    provision::{Content, Provision},
     ranges::Ranges,
+    room::Room,
+    space::Space,
     turns::Turns,
 };
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fmt, io,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard,
+        Arc, Condvar, Mutex, MutexGuard, OnceLock,
         atomic::{
             AtomicBool, AtomicU32, AtomicU64,
             Ordering::{Relaxed, SeqCst},
@@ -67,6 +71,11 @@ impl Shared {
         self.stamp.load(SeqCst)
     }
 
+    /// Takes over the device's snapshot time; under the engine's lock, with the gate closed.
+    pub(crate) fn restamp(&self, stamp: u32) {
+        self.stamp.store(stamp, SeqCst);
+    }
+
     pub(crate) fn key(&self) -> CacheKey {
         CacheKey(self.key.load(SeqCst))
     }
@@ -82,15 +91,19 @@ pub(crate) struct Core {
     /// Bytes of its open segment, to be looked at without the lock.
     log_used: AtomicU64,
     /// Runs are the engine's transactions.
-    commits: Turns,
+    pub(crate) commits: Turns,
     data_flushes: Turns,
-    /// Durable commits whose freed blocks can be used again.
-    releases: AtomicU64,
+    /// Times that blocks became free.
+    pub(crate) releases: AtomicU64,
+    pub(crate) room: Room,
+    pub(crate) space: Space,
     pub(crate) epochs: Epochs,
     pub(crate) provision: Provision,
     devices: Mutex<HashMap<ThinId, Arc<Shared>>>,
     pub(crate) cache: MapCache,
     next_key: AtomicU32,
+    /// Devices of a damaged pool whose last acknowledged writes cannot be entered.
+    behind: OnceLock<BTreeSet<ThinId>>,
     state: Mutex<State>,
     /// Whether `state` is [`State::Open`], to be looked at without the lock.
     is_open: AtomicBool,
@@ -117,18 +130,27 @@ pub(crate) enum Asked {
 }
 
 impl Core {
-    pub(crate) fn new(backing: Backing, pool: Pool<MetaFile>, journal: Journal, cache_bytes: u64) -> Self {
+    pub(crate) fn new(
+        backing: Backing,
+        pool: Pool<MetaFile>,
+        journal: Journal,
+        params: &PoolParams,
+        content: Content,
+    ) -> Self {
         let block_bytes = pool.block_bytes();
         Core {
-            cache: MapCache::new(cache_bytes, pool.data_fill().total),
+            cache: MapCache::new(params.cache_bytes, pool.data_fill().total),
             next_key: AtomicU32::new(1),
             block_bytes,
             commits: Turns::new(pool.transaction() - 1),
             data_flushes: Turns::new(0),
             releases: AtomicU64::new(0),
+            room: Room::new(params.thresholds),
+            space: Space::default(),
             epochs: Epochs::default(),
-            provision: Provision::new(pool.data_fill().total, block_bytes),
+            provision: Provision::new(pool.data_fill().total, block_bytes, content),
             devices: Mutex::default(),
+            behind: OnceLock::new(),
             state: Mutex::new(State::Open),
             is_open: AtomicBool::new(true),
             closing: AtomicBool::new(false),
@@ -163,20 +185,11 @@ impl Core {
         self.next_key.fetch_add(1, Relaxed) % (1 << 28)
     }
 
-    /// After a cut, while the gates are still closed: takes over the devices' snapshot times.
-    pub(crate) fn restamp(&self, ids: impl IntoIterator<Item = ThinId>) {
-        for id in ids {
-            let shared = self.shared(id);
-            let stamp = self.pool().details(id).map_or(0, |details| details.snapshotted_time);
-            shared.stamp.store(stamp, SeqCst);
-        }
-    }
-
     /// The id is another device from now on, or none. Called under the engine's lock, so that no commit can hand its
     /// blocks out while the cache still knows them.
     pub(crate) fn rekey(&self, shared: &Shared, stamp: u32) {
         shared.key.store(self.new_key(), SeqCst);
-        shared.stamp.store(stamp, SeqCst);
+        shared.restamp(stamp);
     }
 
     /// Reads the mappings around a block into the cache.
@@ -243,6 +256,38 @@ impl Core {
             *state = State::Failed(error.chain());
             self.is_open.store(false, SeqCst);
         }
+        drop(state);
+        self.room.wake();
+    }
+
+    /// Read-only from the start, and without the devices that are behind their log.
+    #[allow(dead_code)]
+    pub(crate) fn serve_damaged(&self, behind: BTreeSet<ThinId>, damage: &Error) {
+        // It is set once, by the opening.
+        drop(self.behind.set(behind));
+        self.fail(damage);
+    }
+
+    /// Refuses a device of which older data than was acknowledged would be read.
+    pub(crate) fn check_not_behind(&self, id: ThinId) -> Result<()> {
+        match self.behind.get().is_some_and(|behind| behind.contains(&id)) {
+            false => Ok(()),
+            true => Err(Error::new(
+                ErrorCode::Corrupt,
+                format!(
+                    "thin device {id}: its last writes are in pool.log, which a damaged pool cannot take up"
+                ),
+            )
+            .hint("repair pool.meta with thin_repair, then start the array again")),
+        }
+    }
+
+    /// Why nothing may be changed, if that is so.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        match &*lock(&self.state) {
+            State::Failed(why) => Some(why.clone()),
+            _ => None,
+        }
     }
 
     pub(crate) fn set_closed(&self) {
@@ -267,14 +312,15 @@ impl Core {
             data_used: data.used,
             metadata_total: metadata.total,
             metadata_used: metadata.used,
+            data_owed: self.space.owed(),
             mode: self.mode(),
         }
     }
 
     /// Appends changes that the engine has already; then they may be acknowledged.
-    pub(crate) fn log(&self, changes: &[Change]) -> Result<()> {
+    pub(crate) fn log(&self, changes: &[Change], together: Together) -> Result<()> {
         let mut journal = lock(&self.journal);
-        let result = journal.append(changes).map_err(|e| Error::io("append to pool.log", e));
+        let result = journal.append(changes, together).map_err(|e| Error::io("append to pool.log", e));
         self.log_used.store(journal.used(), Relaxed);
         drop(journal);
         result.inspect_err(|error| self.fail(error))
@@ -308,36 +354,6 @@ impl Core {
             pool.transaction() - u64::from(!pool.is_changed())
         };
         self.commit_through(want)
-    }
-
-    /// Runs `change`; where it finds no room, again after each commit that may have made some. Many may look for room
-    /// at once, and what one of them frees another may take: hence more than one round.
-    pub(crate) fn with_room<T, E>(
-        &self,
-        change: impl Fn() -> Result<T, E>,
-        full: impl Fn(&E) -> bool,
-    ) -> Result<Result<T, E>> {
-        for _ in 0..limits::ROUNDS_FOR_ROOM {
-            let before = self.releases.load(SeqCst);
-            match change() {
-                Err(error) if full(&error) => {
-                    self.wait_for_room()?;
-                    if self.releases.load(SeqCst) == before {
-                        return Ok(Err(error));
-                    }
-                }
-                result => return Ok(result),
-            }
-        }
-        Ok(change())
-    }
-
-    /// Commits if that frees anything, else waits for the commit under way; returns when what it freed can be used.
-    fn wait_for_room(&self) -> Result<()> {
-        let begun = self.commits.begun();
-        let done = if self.pool().has_freed() { self.commit_anyway()? } else { begun };
-        self.commits.follow_up(done);
-        Ok(())
     }
 
     /// Commits even if nothing changed.
@@ -402,13 +418,18 @@ impl Core {
     fn try_commit(&self) -> Result<umbra_thin::Commit> {
         let commit = self.close_transaction()?;
         self.sync_data()?;
+        self.write_metadata(&commit).inspect_err(|_| needs_check::mark(&*self.backing.meta))?;
+        Ok(commit)
+    }
+
+    fn write_metadata(&self, commit: &umbra_thin::Commit) -> Result<()> {
         let meta = &*self.backing.meta;
-        write_blocks(meta, &commit).map_err(|e| Error::io("write pool.meta", e))?;
-        meta.sync().map_err(|e| Error::io("flush pool.meta", e))?;
+        let flush = || meta.sync().map_err(|e| Error::io("flush pool.meta", e));
+        write_blocks(meta, commit).map_err(|e| Error::io("write pool.meta", e))?;
+        flush()?;
         meta.write_at(&commit.superblock[..], 0)
             .map_err(|e| Error::io("write the superblock of pool.meta", e))?;
-        meta.sync().map_err(|e| Error::io("flush pool.meta", e))?;
-        Ok(commit)
+        flush()
     }
 
     fn close_transaction(&self) -> Result<umbra_thin::Commit> {
@@ -416,7 +437,7 @@ impl Core {
         let mut pool = self.pool();
         let commit = pool.begin_commit(log)?;
         let mut journal = lock(&self.journal);
-        journal.start(commit.trans_id).map_err(|e| Error::io("write pool.log", e))?;
+        journal.start(commit.generation).map_err(|e| Error::io("write pool.log", e))?;
         self.log_used.store(journal.used(), Relaxed);
         drop(journal);
         Ok(commit)
@@ -429,7 +450,13 @@ impl Core {
             self.provision.punch(&*self.backing.data, &commit.freed_data);
         }
         self.pool().commit_durable(commit.transaction);
+        self.room_came();
+    }
+
+    /// Blocks became free: whoever waits for some looks again.
+    pub(crate) fn room_came(&self) {
         self.releases.fetch_add(1, SeqCst);
+        self.room.wake();
     }
 
     /// The last commit of a clean stop: no log behind it (A4).

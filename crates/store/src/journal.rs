@@ -10,11 +10,32 @@ use crate::{
     limits::LOG_SEGMENT_BYTES,
 };
 use std::{io, sync::Arc};
-use umbra_thin::log::{Change, HEADER_BYTES, Header, RECORD_BYTES, Record, records};
+use umbra_thin::{
+    ThinId,
+    log::{Change, HEADER_BYTES, Header, RECORD_BYTES, Record, records},
+};
 
 const SEGMENTS: u64 = 3;
 /// Bytes of the log that are read at a time.
 const PART_BYTES: u64 = 4096 * RECORD_BYTES as u64;
+
+const PAGE_BYTES: u64 = 4096;
+/// A record that changes nothing.
+const NOTHING: Change = Change::Unmap { device: ThinId(0), vblock: 0, len: 0 };
+
+/// Whether some changes are one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Together {
+    /// Each stands for itself.
+    No,
+    /// All or none must be found again (atomic writes); at most [`Together::MOST`].
+    Yes,
+}
+
+impl Together {
+    /// Changes that are kept together at most: half a page of records.
+    pub(crate) const MOST: u64 = PAGE_BYTES / 2 / RECORD_BYTES as u64;
+}
 
 /// The open segment.
 pub(crate) struct Journal {
@@ -121,7 +142,22 @@ impl Journal {
     }
 
     /// Appends changes that have been made; on return they survive the death of the process.
-    pub(crate) fn append(&mut self, changes: &[Change]) -> io::Result<()> {
+    pub(crate) fn append(&mut self, changes: &[Change], together: Together) -> io::Result<()> {
+        while together == Together::Yes && changes.len() > 1 && self.crosses_a_page(changes.len()) {
+            self.put(&[NOTHING])?;
+        }
+        self.put(changes)
+    }
+
+    /// A process that is killed inside a write leaves whole pages of it. So what must be found together or not at all
+    /// lies in one page.
+    fn crosses_a_page(&self, records: usize) -> bool {
+        let end = self.used() + (records * RECORD_BYTES) as u64;
+        self.used() / PAGE_BYTES != (end - 1) / PAGE_BYTES
+            && records * RECORD_BYTES <= PAGE_BYTES as usize / 2
+    }
+
+    fn put(&mut self, changes: &[Change]) -> io::Result<()> {
         let at = self.used();
         let encode = |(change, sequence): (&Change, u64)| {
             Record { sequence, change: *change }.encode(self.header.base)

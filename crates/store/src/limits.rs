@@ -4,9 +4,9 @@ use std::time::Duration;
 
 /// Smallest data block: 64 KiB, the format's.
 pub const BLOCK_BYTES_MIN: u64 = 64 << 10;
-/// Largest data block that the store makes. The format allows 1 GiB, but a first write to a shared block copies it
-/// whole while its writer waits.
-pub const BLOCK_BYTES_MAX: u64 = 16 << 20;
+/// Largest data block: 1 GiB, the format's. A first write to a shared block copies it whole while its writer waits, so
+/// large blocks are for LUNs that are seldom copied.
+pub const BLOCK_BYTES_MAX: u64 = 1 << 30;
 /// Largest data file: 2^40 blocks would be more than any file system holds.
 pub const DATA_BYTES_MAX: u64 = 1 << 50;
 /// Bytes of one segment of the log: the hard limit, and room for writers that passed it just before. Three of these are
@@ -32,3 +32,17 @@ pub const ALLOCATE_BYTES: u64 = 1 << 20;
 pub const ROUNDS_FOR_ROOM: u32 = 64;
 /// Memory for mappings unless another size is asked for: those of 0.7 TiB at 64 KiB.
 pub const CACHE_BYTES: u64 = 48 << 20;
+/// How long a full pool queues writes before it fails them, unless the array says otherwise: well below the 30 s after
+/// which initiators give a command up.
+pub const FULL_WAIT: Duration = Duration::from_secs(5);
+/// Leaves of a deleted device that are dropped under one taking of the engine's lock: 63 000 mappings at most, some
+/// milliseconds.
+pub const LEAVES_PER_STEP: u64 = 16;
+/// Such steps between two commits in the background.
+pub const STEPS_PER_COMMIT: u32 = 32;
+/// Expendable things that one look at a critical pool gives up at most; the next look goes on.
+pub const GIVEN_UP_AT_ONCE: u32 = 16;
+/// Nodes that one step of a comparison of two devices reads at most.
+pub const NODES_PER_STEP: u64 = 256;
+/// Bytes that are shared under one hold.
+pub const SHARED_AT_ONCE: u64 = 1 << 30;

@@ -4,25 +4,38 @@ use crate::{
     backing::Backing,
     core::{Core, MetaFile},
     journal::{self, Journal},
+    needs_check,
     params::PoolParams,
+    provision::Content,
 };
 use umbra_base::{Error, ErrorCode, Result};
 use umbra_thin::{Format, Pool, format};
 
 /// The store on these files, ready for use: the log entered, the pool marked as one that may be behind its log.
 pub(crate) fn open(backing: Backing, params: &PoolParams) -> Result<Core> {
-    if is_unformatted(&backing)? {
+    let made = is_unformatted(&backing)?;
+    if made {
         make(&backing, params)?;
     }
-    let mut pool =
-        Pool::open(MetaFile(backing.meta.clone())).map_err(|e| context("open pool.meta", e.into()))?;
-    pool.superblock().check_writable().map_err(|e| context("open pool.meta for writing", e.into()))?;
-    check_sizes(&backing, &pool)?;
-    let journal = enter_log(&backing, &mut pool)?;
+    let content = if made { Content::Zeroes } else { Content::Unknown };
+    let (pool, journal) = open_sound(&backing)?;
     journal.provision();
-    let core = Core::new(backing, pool, journal, params.cache_bytes);
+    let core = Core::new(backing, pool, journal, params, content);
     core.commit_anyway()?;
     Ok(core)
+}
+
+fn open_sound(backing: &Backing) -> Result<(Pool<MetaFile>, Journal)> {
+    let read = || Pool::open(MetaFile(backing.meta.clone())).map_err(|e| context("open pool.meta", e.into()));
+    let mut pool = read()?;
+    if pool.superblock().flags & needs_check::NEEDS_CHECK != 0 {
+        needs_check::lift(backing)?;
+        pool = read()?;
+    }
+    pool.superblock().check_writable().map_err(|e| context("open pool.meta for writing", e.into()))?;
+    check_sizes(backing, &pool)?;
+    let journal = enter_log(backing, &mut pool)?;
+    Ok((pool, journal))
 }
 
 fn context(what: &str, error: Error) -> Error {
@@ -81,16 +94,18 @@ fn check_sizes(backing: &Backing, pool: &Pool<MetaFile>) -> Result<()> {
 
 /// Enters what the log has (A2), or says that it cannot be used.
 fn enter_log(backing: &Backing, pool: &mut Pool<MetaFile>) -> Result<Journal> {
-    let (identity, trans_id) = (pool.superblock().uuid, pool.superblock().trans_id);
-    let left = journal::read(backing, identity, trans_id).map_err(|e| Error::io("read pool.log", e))?;
+    // A log of an earlier use of a foreign pool must not fit; its counter starts anywhere.
+    pool.seed_generation(u64::from_le_bytes(std::array::from_fn(|i| backing.identity[i])));
+    let (identity, generation) = (pool.log_identity(), pool.generation());
+    let left = journal::read(backing, identity, generation).map_err(|e| Error::io("read pool.log", e))?;
     if left.dropped {
-        tracing::warn!(trans_id, "pool.log is of an earlier boot: what was not flushed then is lost");
+        tracing::warn!(generation, "pool.log is of an earlier boot: what was not flushed then is lost");
     }
     for record in &left.records {
         pool.replay(record).map_err(|e| context("enter pool.log", e.into()))?;
     }
     if !left.records.is_empty() {
-        tracing::info!(records = left.records.len(), trans_id, "pool.log entered");
+        tracing::info!(records = left.records.len(), generation, "pool.log entered");
     }
     pool.end_replay();
     Ok(Journal::new(backing, identity, &left))

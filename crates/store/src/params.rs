@@ -1,6 +1,6 @@
 //! What a store is made with.
 
-use crate::limits;
+use crate::{Thresholds, limits};
 use std::time::Duration;
 use umbra_base::{Error, ErrorCode, Result, size::format_size};
 use umbra_thin::limits::META_BLOCKS_MAX;
@@ -27,6 +27,8 @@ pub struct PoolParams {
     pub background: Background,
     /// Memory for what is known of mappings, in bytes; 8 MiB serve 128 GiB of 64 KiB blocks without a miss.
     pub cache_bytes: u64,
+    /// When space is low, and how long a full pool queues writes.
+    pub thresholds: Thresholds,
 }
 
 impl PoolParams {
@@ -38,6 +40,7 @@ impl PoolParams {
             devices: 1024,
             background: Background::Every(limits::COMMIT_PERIOD),
             cache_bytes: limits::CACHE_BYTES,
+            thresholds: Thresholds::default(),
         }
     }
 
@@ -47,7 +50,7 @@ impl PoolParams {
         if !(limits::BLOCK_BYTES_MIN..=limits::BLOCK_BYTES_MAX).contains(&block)
             || !block.is_multiple_of(limits::BLOCK_BYTES_MIN)
         {
-            return refuse(format!("a block size of {block} bytes is no multiple of 64 KiB up to 16 MiB"));
+            return refuse(format!("a block size of {block} bytes is no multiple of 64 KiB up to 1 GiB"));
         }
         if self.data_bytes < block || self.data_bytes > limits::DATA_BYTES_MAX {
             let (size, max) = (format_size(self.data_bytes), format_size(limits::DATA_BYTES_MAX));

@@ -1,46 +1,96 @@
-//! Which data blocks are known to have space in the backing (A5), so that a write does not ask for it again.
+//! What is known of the data blocks' space in the backing (A5): which have some, so that a write does not ask again, and
+//! which hold nothing but zeroes, so that a first write need not fill them up.
 //!
-//! Picture: one bit per block, all clear at start. Space is taken in groups of neighbours. What always holds: a set bit
-//! is true; a clear one says nothing. Taking and punching exclude each other, and only blocks that cannot be handed out
-//! yet are punched.
+//! Picture: two bits per block, all clear at start, except that the file of a new pool is known to be zeroes. Space is
+//! taken in groups of neighbours. What always holds: a set bit is true; a clear one says nothing. Taking and punching
+//! exclude each other, and only blocks that cannot be handed out yet are punched.
 
 use crate::{backing::BlockFile, hold::lock, limits::ALLOCATE_BYTES};
 use std::{io, ops::Range, sync::Mutex};
 
+/// One bit per block.
+#[derive(Debug, Default)]
+struct Bits(Vec<u64>);
+
+impl Bits {
+    fn new(blocks: u64, word: u64) -> Self {
+        Bits(vec![word; blocks.div_ceil(64) as usize])
+    }
+
+    fn has(&self, block: u64) -> bool {
+        self.0.get((block / 64) as usize).is_some_and(|word| word >> (block % 64) & 1 == 1)
+    }
+
+    fn set(&mut self, block: u64, to: bool) {
+        if let Some(word) = self.0.get_mut((block / 64) as usize) {
+            *word = *word & !(1 << (block % 64)) | u64::from(to) << (block % 64);
+        }
+    }
+
+    fn grow(&mut self, blocks: u64) {
+        self.0.resize(blocks.div_ceil(64) as usize, 0);
+    }
+}
+
+#[derive(Debug)]
+struct Known {
+    blocks: u64,
+    taken: Bits,
+    zero: Bits,
+}
+
 #[derive(Debug)]
 pub(crate) struct Provision {
     block_bytes: u64,
-    blocks: u64,
-    known: Mutex<Vec<u64>>,
+    known: Mutex<Known>,
     /// Held while the backing changes, so that a bit never outlives a hole made beside it.
     changing: Mutex<()>,
 }
 
+/// What a block that is about to be written holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Content {
+    Zeroes,
+    Unknown,
+}
+
 impl Provision {
-    pub(crate) fn new(blocks: u64, block_bytes: u64) -> Self {
-        let known = Mutex::new(vec![0; blocks.div_ceil(64) as usize]);
-        Provision { block_bytes, blocks, known, changing: Mutex::default() }
+    pub(crate) fn new(blocks: u64, block_bytes: u64, content: Content) -> Self {
+        let zero = Bits::new(blocks, if content == Content::Zeroes { u64::MAX } else { 0 });
+        let known = Mutex::new(Known { blocks, taken: Bits::new(blocks, 0), zero });
+        Provision { block_bytes, known, changing: Mutex::default() }
     }
 
-    /// Sees to it that a block has space, and takes its neighbours' along where that is possible.
-    pub(crate) fn take(&self, data: &dyn BlockFile, block: u64) -> io::Result<()> {
-        if lock(&self.known)[(block / 64) as usize] >> (block % 64) & 1 == 1 {
-            return Ok(());
-        }
+    /// Sees to it that a block has space, and takes its neighbours' along where that is possible. Says what it holds;
+    /// from now on that is unknown, because the caller writes it.
+    pub(crate) fn take(&self, data: &dyn BlockFile, block: u64) -> io::Result<Content> {
+        let blocks = {
+            let known = lock(&self.known);
+            if known.taken.has(block) {
+                return Ok(self.content(known, block));
+            }
+            known.blocks
+        };
         let group = (ALLOCATE_BYTES / self.block_bytes).max(1);
         let first = block / group * group;
-        let wide = first..(first + group).min(self.blocks);
+        let wide = first..(first + group).min(blocks);
         if self.allocate(data, wide).is_err() {
             self.allocate(data, block..block + 1)?;
         }
-        Ok(())
+        Ok(self.content(lock(&self.known), block))
+    }
+
+    fn content(&self, mut known: std::sync::MutexGuard<'_, Known>, block: u64) -> Content {
+        let zero = known.zero.has(block);
+        known.zero.set(block, false);
+        if zero { Content::Zeroes } else { Content::Unknown }
     }
 
     fn allocate(&self, data: &dyn BlockFile, run: Range<u64>) -> io::Result<()> {
         let _changing = lock(&self.changing);
         data.allocate(run.start * self.block_bytes, (run.end - run.start) * self.block_bytes)?;
         let mut known = lock(&self.known);
-        run.for_each(|block| known[(block / 64) as usize] |= 1 << (block % 64));
+        run.for_each(|block| known.taken.set(block, true));
         Ok(())
     }
 
@@ -49,11 +99,79 @@ impl Provision {
         let _changing = lock(&self.changing);
         for run in runs {
             let (at, len) = (run.start * self.block_bytes, (run.end - run.start) * self.block_bytes);
-            if let Err(error) = data.punch(at, len) {
+            let punched = data.punch(at, len);
+            if let Err(error) = &punched {
                 tracing::debug!(%error, first = run.start, end = run.end, "freed blocks keep their space");
             }
             let mut known = lock(&self.known);
-            run.clone().for_each(|block| known[(block / 64) as usize] &= !(1 << (block % 64)));
+            for block in run.clone() {
+                known.taken.set(block, false);
+                known.zero.set(block, punched.is_ok());
+            }
         }
+    }
+
+    /// The file has `blocks` blocks now; the new ones are zeroes.
+    pub(crate) fn grow(&self, blocks: u64) {
+        let mut known = lock(&self.known);
+        known.taken.grow(blocks);
+        known.zero.grow(blocks);
+        let new = std::mem::replace(&mut known.blocks, blocks)..blocks;
+        new.for_each(|block| known.zero.set(block, true));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Counting(Mutex<(u64, u64)>);
+
+    impl BlockFile for Counting {
+        fn size(&self) -> io::Result<u64> {
+            Ok(0)
+        }
+        fn set_size(&self, _: u64) -> io::Result<()> {
+            Ok(())
+        }
+        fn read_at(&self, _: &mut [u8], _: u64) -> io::Result<()> {
+            Ok(())
+        }
+        fn write_at(&self, _: &[u8], _: u64) -> io::Result<()> {
+            Ok(())
+        }
+        fn sync(&self) -> io::Result<()> {
+            Ok(())
+        }
+        fn allocate(&self, _: u64, _: u64) -> io::Result<()> {
+            lock(&self.0).0 += 1;
+            Ok(())
+        }
+        fn punch(&self, _: u64, _: u64) -> io::Result<()> {
+            lock(&self.0).1 += 1;
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_block_is_zeroes_until_it_is_taken_and_again_when_it_was_punched() {
+        let (file, provision) = (Counting::default(), Provision::new(40, 64 << 10, Content::Zeroes));
+        assert_eq!(provision.take(&file, 3).unwrap(), Content::Zeroes);
+        assert_eq!(provision.take(&file, 3).unwrap(), Content::Unknown);
+        assert_eq!(provision.take(&file, 4).unwrap(), Content::Zeroes);
+        assert_eq!(lock(&file.0).0, 1);
+        provision.punch(&file, &[2..4]);
+        assert_eq!(provision.take(&file, 3).unwrap(), Content::Zeroes);
+        assert_eq!(*lock(&file.0), (2, 1));
+    }
+
+    #[test]
+    fn blocks_of_an_opened_file_hold_anything_and_new_ones_zeroes() {
+        let (file, provision) = (Counting::default(), Provision::new(10, 64 << 10, Content::Unknown));
+        assert_eq!(provision.take(&file, 9).unwrap(), Content::Unknown);
+        provision.grow(12);
+        assert_eq!(provision.take(&file, 11).unwrap(), Content::Zeroes);
+        assert_eq!(provision.take(&file, 8).unwrap(), Content::Unknown);
     }
 }

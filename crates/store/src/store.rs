@@ -1,8 +1,15 @@
 //! The embedded store: a thin pool on files.
 
 use crate::{
-    Cut, Hold, LunStore, Usage, Volume, background::Committer, backing::Backing, core::Core, hold::lock,
-    open, params::PoolParams, volume::ThinVolume,
+    Allowance, Cut, Extend, Hold, LunStore, SpacePolicy, Usage, Volume,
+    background::Committer,
+    backing::Backing,
+    core::{Asked, Core},
+    hold::lock,
+    open,
+    params::PoolParams,
+    room::Search,
+    volume::ThinVolume,
 };
 use std::{
     collections::BTreeSet,
@@ -11,7 +18,7 @@ use std::{
     time::Duration,
 };
 use umbra_base::{Error, ErrorCode, Result, limits::HOLD_MAX, size::MAX_BYTES};
-use umbra_thin::{Snapshot, ThinError, ThinId};
+use umbra_thin::{Owner, Snapshot, ThinError, ThinId};
 
 /// A thin pool in the kernel's dm-thin format on DIR/pool.meta, DIR/pool.data and DIR/pool.log.
 ///
@@ -48,7 +55,7 @@ impl ThinPoolStore {
     /// transaction that has it.
     fn change(&self, what: &str, change: impl Fn() -> Result<u64, ThinError>) -> Result<u64> {
         self.core.check_writable()?;
-        let result = self.core.with_room(change, ThinError::is_full)?;
+        let result = self.core.with_room(Search::GivenUp, change, ThinError::is_full)?;
         result.map_err(|error| {
             let inner = Error::from(error);
             let hint = inner.hint_text().map(str::to_owned);
@@ -76,6 +83,7 @@ impl LunStore for ThinPoolStore {
     fn open(&self, id: ThinId, size_bytes: u64) -> Result<Arc<dyn Volume>> {
         self.core.check_open()?;
         self.core.pool().details(id)?;
+        self.core.check_not_behind(id)?;
         if size_bytes == 0 || size_bytes > MAX_BYTES || !size_bytes.is_multiple_of(umbra_thin::limits::SECTOR)
         {
             let text = format!(
@@ -110,14 +118,25 @@ impl LunStore for ThinPoolStore {
             }
             allowed.insert(*copy);
         }
+        // Found before the engine is locked, which comes after the table of devices.
+        let ids = hold.ids().iter().copied().chain(pairs.iter().map(|pair| pair.copy));
+        let shared: Vec<_> = ids.map(|id| (id, self.core.shared(id))).collect();
+        let origins: Vec<_> =
+            pairs.iter().map(|pair| pair.origin).filter(|id| hold.ids().contains(id)).collect();
         hold.while_held(|| {
             self.core.check_writable()?;
             let mut pool = self.core.pool();
+            if !self.core.space.can_cut(&origins, pool.data_fill().free) {
+                let text = "cut: the pool could not keep what is reserved for the origins any more";
+                return Err(Error::new(ErrorCode::InsufficientStorage, text)
+                    .hint("delete copies, extend the pool, or reserve less"));
+            }
             pool.snapshot(pairs)?;
-            let cut = Cut { transaction: pool.transaction() };
-            drop(pool);
-            self.core.restamp(pairs.iter().flat_map(|pair| [pair.origin, pair.copy]));
-            Ok(cut)
+            self.core.space.cut(&origins);
+            for (id, shared) in &shared {
+                shared.restamp(pool.details(*id)?.snapshotted_time);
+            }
+            Ok(Cut { transaction: pool.transaction() })
         })
     }
 
@@ -135,9 +154,10 @@ impl LunStore for ThinPoolStore {
         let hold = Hold::take(vec![(id, shared.gate.clone())], HOLD_MAX)?;
         let transaction = self.change(&format!("delete thin device {id}"), || {
             let mut pool = self.core.pool();
-            match pool.delete(id) {
-                Ok(_) => {
+            match pool.begin_delete(id) {
+                Ok(()) => {
                     self.core.rekey(&shared, 0);
+                    self.core.space.forget(id);
                     Ok(pool.transaction())
                 }
                 Err(ThinError::Unknown(_)) => Ok(0),
@@ -145,7 +165,29 @@ impl LunStore for ThinPoolStore {
             }
         })?;
         drop(hold);
-        self.core.commit_through(transaction).map(drop)
+        self.core.commit_through(transaction)?;
+        // In a foreign pool a device that is being deleted is, after a crash, an ordinary one: it goes at once.
+        let later = self.core.pool().owner() == Owner::Ours && lock(&self.committer).is_some();
+        if later {
+            self.core.ask(Asked::Commit);
+            return Ok(());
+        }
+        self.core.reap_all()?;
+        self.core.commit().map(drop)
+    }
+
+    fn allow(&self, id: ThinId, allowance: Allowance) -> Result<()> {
+        self.core.check_writable()?;
+        self.core.allow(id, allowance)
+    }
+
+    fn set_policy(&self, policy: Arc<dyn SpacePolicy>) {
+        self.core.room.set_policy(policy);
+        self.core.ask(Asked::Commit);
+    }
+
+    fn extend(&self, to: Extend) -> Result<()> {
+        self.core.extend(to)
     }
 
     fn flush(&self) -> Result<()> {
@@ -159,6 +201,10 @@ impl LunStore for ThinPoolStore {
 
     fn usage(&self) -> Usage {
         self.core.usage()
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.core.trouble()
     }
 
     fn mapped_blocks(&self, id: ThinId) -> Result<u64> {

@@ -7,7 +7,7 @@
 //! more; the caller then takes the other door on a thread that may wait (docs/decisions/004). What always holds: an acknowledged write survives the death of the process, a flushed one
 //! the loss of the machine (A2); a cut is one instant for all of its pairs (S1, A3).
 
-use crate::Hold;
+use crate::{Allowance, Extend, Hold, SpacePolicy};
 use std::{sync::Arc, time::Duration};
 use umbra_base::Result;
 use umbra_thin::{Snapshot, ThinId};
@@ -35,6 +35,16 @@ pub trait LunStore: Send + Sync + 'static {
     /// Deletes a device. Durable on return. An unknown id is no error: there is nothing to do.
     fn delete(&self, id: ThinId) -> Result<()>;
 
+    /// Says what a device may count on and may not exceed (A7); holds until the store is closed. `insufficient_storage`
+    /// if the pool cannot promise that much.
+    fn allow(&self, id: ThinId, allowance: Allowance) -> Result<()>;
+
+    /// Who decides what goes when space runs out. Without one nothing goes.
+    fn set_policy(&self, policy: Arc<dyn SpacePolicy>);
+
+    /// Grows the pool's files while it serves. Durable on return.
+    fn extend(&self, to: Extend) -> Result<()>;
+
     /// Makes everything acknowledged so far durable.
     fn flush(&self) -> Result<()>;
 
@@ -43,6 +53,9 @@ pub trait LunStore: Send + Sync + 'static {
 
     /// How full the store is.
     fn usage(&self) -> Usage;
+
+    /// Why the store takes no changes, if it does not: damage, or a failed flush (A6).
+    fn trouble(&self) -> Option<String>;
 
     /// How many blocks the device maps, shared ones included.
     fn mapped_blocks(&self, id: ThinId) -> Result<u64>;
@@ -65,6 +78,11 @@ pub trait Volume: Send + Sync {
 
     /// Writes `buf`. On return it survives the death of the process (A2). A full pool is `insufficient_storage`.
     fn write(&self, offset: u64, buf: &[u8]) -> Result<()>;
+
+    /// Writes `buf` as a whole or, whatever is lost (the process, the machine), not at all: into fresh blocks. At most
+    /// 42 data blocks; more is `invalid_argument`. Waits for direct I/O under way, so it is not called between a plan and
+    /// its [`Volume::finish`] on the same thread.
+    fn write_atomic(&self, offset: u64, buf: &[u8]) -> Result<()>;
 
     /// Makes every write of this device that was acknowledged before the call survive the loss of the machine (A2).
     fn flush(&self) -> Result<()>;
@@ -148,6 +166,8 @@ pub struct Usage {
     pub data_used: u64,
     /// Metadata blocks in the pool.
     pub metadata_total: u64,
+    /// Data blocks, of those not in use, that are kept for devices with a reservation.
+    pub data_owed: u64,
     /// Metadata blocks in use, the commit's reserve included.
     pub metadata_used: u64,
     /// Whether the store takes writes.

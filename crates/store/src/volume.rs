@@ -15,7 +15,10 @@ mod write;
 use crate::{
     Extent, MappedRun, Ticket, Volume,
     core::{Core, Shared},
+    journal::Together,
     limits::BLOCKS_PER_LOOKUP,
+    room::Search,
+    space::Refusal,
 };
 use std::{ops::Range, sync::Arc};
 use umbra_base::{Error, ErrorCode, Result};
@@ -48,6 +51,24 @@ impl Doing {
             Some(hint) => copy.hint(hint),
             None => copy,
         }
+    }
+
+    /// A refusal of space.
+    fn refused(&self, refusal: Refusal) -> Error {
+        match refusal {
+            Refusal::Quota { blocks } => {
+                let text = format!("{self}: it maps all of the {blocks} blocks that its quota allows");
+                Error::new(ErrorCode::LimitReached, text)
+                    .hint("discard what it does not need, or raise its quota")
+            }
+            Refusal::Owed { blocks } => {
+                let text =
+                    format!("{self}: what is free in the pool ({blocks} blocks) is reserved for others");
+                Error::new(ErrorCode::InsufficientStorage, text)
+                    .hint("delete copies or LUNs, or extend the pool")
+            }
+        }
+        .param("device", self.id)
     }
 
     /// An error of a file.
@@ -126,7 +147,8 @@ impl ThinVolume {
         let removed = self.core.pool().discard(self.id, range.clone()).map_err(|e| doing.failed(e))?;
         let len = range.end - range.start;
         let change = Change::Unmap { device: self.id, vblock: range.start, len };
-        if removed > 0 { self.core.log(&[change]) } else { Ok(()) }
+        self.core.space.lost(self.id, removed);
+        if removed > 0 { self.core.log(&[change], Together::No) } else { Ok(()) }
     }
 
     /// Runs a change inside the gate, and again while the pool has no room and commits may make some.
@@ -137,7 +159,7 @@ impl ThinVolume {
             self.core.check_writable()?;
             change()
         };
-        self.core.with_room(pass, |error| {
+        self.core.with_room(Search::Everything, pass, |error| {
             let full = error.code() == ErrorCode::InsufficientStorage;
             if full {
                 tracing::debug!(device = %self.id, doing = %doing, "pool is full: looking for what was freed");
@@ -190,6 +212,10 @@ impl Volume for ThinVolume {
         self.write_pieces(doing, offset, write::Source::Bytes(buf))?;
         self.learn(doing);
         Ok(())
+    }
+
+    fn write_atomic(&self, offset: u64, buf: &[u8]) -> Result<()> {
+        self.redirect(self.doing("write at once", offset, buf.len() as u64)?, buf)
     }
 
     fn flush(&self) -> Result<()> {

@@ -1,9 +1,9 @@
-//! Writing a piece: in place where the blocks are the device's own, else by plan.
+//! Writing by plan: what the cache does not know to be the device's own.
 
 use super::{Doing, ThinVolume, fill::Piece};
-use crate::{limits::BLOCKS_PER_STEP, map_cache::Known};
+use crate::{journal::Together, limits::BLOCKS_PER_STEP, map_cache::Known, provision::Content};
 use std::ops::Range;
-use umbra_base::Result;
+use umbra_base::{Error, ErrorCode, Result};
 use umbra_thin::{Plan, ThinError, log::map_changes};
 
 /// What is written.
@@ -31,6 +31,15 @@ impl<'a> Source<'a> {
     }
 }
 
+/// Where a block may be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Target {
+    /// In place if it is the device's own.
+    Any,
+    /// Never where it is.
+    Fresh,
+}
+
 impl ThinVolume {
     /// Writes `source` at `offset`, a bounded number of blocks at a time.
     pub(super) fn write_pieces(&self, doing: Doing, offset: u64, source: Source<'_>) -> Result<()> {
@@ -50,10 +59,32 @@ impl ThinVolume {
     fn write_piece(&self, piece: &Piece<'_>) -> Result<()> {
         let blocks = self.blocks(piece.offset, piece.source.len());
         let _locked = self.shared.ranges.lock(blocks.clone());
+        self.write_locked(piece, blocks, Target::Any)
+    }
+
+    /// Writes all of `buf` or, whatever is lost, nothing of it: into fresh blocks, to which the mappings turn together.
+    pub(super) fn redirect(&self, doing: Doing, buf: &[u8]) -> Result<()> {
+        let blocks = self.blocks(doing.offset, doing.len);
+        if blocks.end - blocks.start > Together::MOST {
+            let most = Together::MOST * self.core.block_bytes;
+            let text = format!("{doing}: at most {most} bytes in whole blocks can be written at once");
+            return Err(Error::new(ErrorCode::InvalidArgument, text));
+        }
+        let piece = Piece { offset: doing.offset, source: Source::Bytes(buf), doing };
+        self.with_room(doing, || {
+            let _locked = self.shared.ranges.lock(blocks.clone());
+            // Writes in place that looked before this are done after it; later ones wait for the range.
+            self.core.cache.forget(self.shared.key(), blocks.clone());
+            self.core.epochs.grace();
+            self.write_locked(&piece, blocks.clone(), Target::Fresh)
+        })
+    }
+
+    fn write_locked(&self, piece: &Piece<'_>, blocks: Range<u64>, target: Target) -> Result<()> {
         let _io = self.core.epochs.enter();
-        let plans = self.plan(piece, blocks)?;
+        let plans = self.plan(piece, blocks, target)?;
         match self.carry_out(piece, &plans) {
-            Ok(()) => self.enter(piece, &plans),
+            Ok(()) => self.enter(piece, &plans, target),
             Err(error) => {
                 self.give_up(&plans);
                 Err(error)
@@ -62,42 +93,65 @@ impl ThinVolume {
     }
 
     /// One plan for each block. Blocks that need none are left out.
-    fn plan(&self, piece: &Piece<'_>, blocks: Range<u64>) -> Result<Vec<(u64, Plan)>> {
+    fn plan(&self, piece: &Piece<'_>, blocks: Range<u64>, target: Target) -> Result<Vec<(u64, Plan)>> {
         let mut plans = Vec::with_capacity((blocks.end - blocks.start) as usize);
-        let mut pool = self.core.pool();
         for vblock in blocks {
-            if matches!(piece.source, Source::Zeroes(_)) {
-                let runs = pool.lookup(self.id, vblock..vblock + 1).map_err(|e| piece.doing.failed(e))?;
-                if runs.iter().all(|run| run.at.is_none()) {
-                    continue; // It reads as zeroes already, and needs no block for it.
-                }
-            }
-            match pool.plan_write(self.id, vblock) {
-                Ok(plan) => plans.push((vblock, plan)),
+            match self.plan_block(piece, vblock, target) {
+                Ok(Some(plan)) => plans.push((vblock, plan)),
+                Ok(None) => {}
                 Err(error) => {
-                    plans.iter().for_each(|(_, plan)| pool.abort_write(*plan));
-                    return Err(piece.doing.failed(error));
+                    self.give_up(&plans);
+                    return Err(error);
                 }
             }
         }
         Ok(plans)
     }
 
-    fn carry_out(&self, piece: &Piece<'_>, plans: &[(u64, Plan)]) -> Result<()> {
-        for (_, plan) in plans {
-            if let Plan::Fresh { to } | Plan::Copy { to, .. } = *plan {
-                self.core.provision.take(&*self.core.backing.data, to).map_err(|e| piece.doing.io(e))?;
+    fn plan_block(&self, piece: &Piece<'_>, vblock: u64, target: Target) -> Result<Option<Plan>> {
+        let mut pool = self.core.pool();
+        let failed = |error| piece.doing.failed(error);
+        if matches!(piece.source, Source::Zeroes(_)) {
+            let runs = pool.lookup(self.id, vblock..vblock + 1).map_err(failed)?;
+            if runs.iter().all(|run| run.at.is_none()) {
+                return Ok(None); // It reads as zeroes already, and needs no block for it.
             }
         }
+        let plan = match target {
+            Target::Any => pool.plan_write(self.id, vblock),
+            Target::Fresh => pool.plan_redirect(self.id, vblock),
+        };
+        let plan = plan.map_err(failed)?;
+        if !matches!(plan, Plan::InPlace(_)) {
+            let (free, mapped) =
+                (pool.data_fill().free, pool.details(self.id).map_err(failed)?.mapped_blocks);
+            let maps = mapped + u64::from(matches!(plan, Plan::Fresh { .. }));
+            if let Err(refusal) = self.core.space.take(self.id, free, maps) {
+                pool.abort_write(plan);
+                return Err(piece.doing.refused(refusal));
+            }
+        }
+        Ok(Some(plan))
+    }
+
+    fn carry_out(&self, piece: &Piece<'_>, plans: &[(u64, Plan)]) -> Result<()> {
+        let take = |to| self.core.provision.take(&*self.core.backing.data, to).map_err(|e| piece.doing.io(e));
         for run in plans.chunk_by(|a, b| self.go_together(piece, a, b)) {
-            let (vblock, plan) = run[0];
-            match plan {
-                Plan::InPlace(to) => self.write_run(piece, vblock, to, run.len() as u64)?,
+            let (vblock, len) = (run[0].0, run.len() as u64);
+            match run[0].1 {
+                Plan::InPlace(to) => self.write_run(piece, vblock, to, len)?,
                 Plan::Fresh { to } | Plan::Copy { to, .. } if self.covers(piece, vblock) => {
-                    self.write_run(piece, vblock, to, run.len() as u64)?;
+                    (to..to + len).try_for_each(|block| take(block).map(drop))?;
+                    self.write_run(piece, vblock, to, len)?;
                 }
-                Plan::Fresh { to } => self.fill_block(piece, vblock, None, to)?,
-                Plan::Copy { from, to } => self.fill_block(piece, vblock, Some(from), to)?,
+                Plan::Fresh { to } => match take(to)? {
+                    Content::Zeroes => self.write_run(piece, vblock, to, 1)?,
+                    Content::Unknown => self.fill_block(piece, vblock, None, to)?,
+                },
+                Plan::Copy { from, to } => {
+                    take(to)?;
+                    self.fill_block(piece, vblock, Some(from), to)?;
+                }
             }
         }
         Ok(())
@@ -119,7 +173,7 @@ impl ThinVolume {
     }
 
     /// Enters what was written, logs it, tells the cache. What the engine refuses is given up; the rest stands.
-    fn enter(&self, piece: &Piece<'_>, plans: &[(u64, Plan)]) -> Result<()> {
+    fn enter(&self, piece: &Piece<'_>, plans: &[(u64, Plan)], target: Target) -> Result<()> {
         let moved = plans.iter().filter_map(|(vblock, plan)| match *plan {
             Plan::InPlace(_) => None,
             Plan::Fresh { to } | Plan::Copy { to, .. } => Some((*vblock, to, *plan)),
@@ -131,19 +185,22 @@ impl ThinVolume {
         for (vblock, to, plan) in moved {
             if refused.is_some() {
                 pool.abort_write(plan);
+                self.core.space.lost(self.id, 1);
                 continue;
             }
             match pool.finish_write(self.id, vblock, to) {
                 Ok(()) => entered.push((vblock, to)),
                 Err(error) => {
                     pool.abort_write(plan);
+                    self.core.space.lost(self.id, 1);
                     refused = Some(error);
                 }
             }
         }
         drop(pool);
         if !entered.is_empty() {
-            self.core.log(&map_changes(self.id, entered.iter().copied()))?;
+            let together = if target == Target::Fresh { Together::Yes } else { Together::No };
+            self.core.log(&map_changes(self.id, entered.iter().copied()), together)?;
         }
         for (vblock, block) in entered {
             let known = Known::At { block, private: true };
@@ -154,6 +211,8 @@ impl ThinVolume {
 
     fn give_up(&self, plans: &[(u64, Plan)]) {
         let mut pool = self.core.pool();
+        let fresh = plans.iter().filter(|(_, plan)| !matches!(plan, Plan::InPlace(_))).count();
+        self.core.space.lost(self.id, fresh as u64);
         plans.iter().for_each(|(_, plan)| pool.abort_write(*plan));
     }
 }

@@ -1,40 +1,12 @@
 //! One promise a test, on real files.
 
-use crate::judge::check_closed;
-use std::{path::Path, sync::Arc, time::Duration};
+use crate::{
+    judge::check_closed,
+    support::{BLOCK, SECOND, cut, open, params, read, volume},
+};
+use std::time::Duration;
 use umbra_base::ErrorCode;
-use umbra_store::{Background, LunStore, Mode, PoolParams, Snapshot, ThinId, ThinPoolStore, Volume};
-
-const BLOCK: u64 = 64 << 10;
-const SECOND: Duration = Duration::from_secs(1);
-
-fn params() -> PoolParams {
-    PoolParams { background: Background::Off, devices: 16, ..PoolParams::new(64 << 20) }
-}
-
-fn open(dir: &Path) -> ThinPoolStore {
-    ThinPoolStore::create_or_open(dir, params()).unwrap()
-}
-
-fn volume(store: &ThinPoolStore, id: u32) -> Arc<dyn Volume> {
-    store.open(ThinId(id), 16 << 20).unwrap()
-}
-
-fn read(volume: &Arc<dyn Volume>, offset: u64, len: usize) -> Vec<u8> {
-    let mut buf = vec![0xEE; len];
-    volume.read(offset, &mut buf).unwrap();
-    buf
-}
-
-fn cut(store: &ThinPoolStore, pairs: &[(u32, u32)]) {
-    let ids: Vec<_> = pairs.iter().map(|(origin, _)| ThinId(*origin)).collect();
-    let pairs: Vec<_> =
-        pairs.iter().map(|(o, c)| Snapshot { origin: ThinId(*o), copy: ThinId(*c) }).collect();
-    let hold = store.hold(&ids, SECOND).unwrap();
-    let cut = store.cut(&hold, &pairs).unwrap();
-    drop(hold);
-    store.wait_durable(&cut).unwrap();
-}
+use umbra_store::{LunStore, Mode, PoolParams, Snapshot, ThinId, ThinPoolStore};
 
 #[test]
 fn what_was_written_reads_back_and_the_rest_is_zero() {

@@ -7,8 +7,11 @@
 )]
 
 mod basics;
+mod direct;
 mod instant;
 mod judge;
 mod model;
 mod sim;
+mod space;
+mod support;
 mod sweep;

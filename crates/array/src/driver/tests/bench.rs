@@ -94,6 +94,18 @@ impl LunStore for FusedStore {
     fn mapped_blocks(&self, id: ThinId) -> Result<u64> {
         self.0.mapped_blocks(id)
     }
+    fn allow(&self, id: ThinId, allowance: umbra_store::Allowance) -> Result<()> {
+        self.0.allow(id, allowance)
+    }
+    fn set_policy(&self, policy: Arc<dyn umbra_store::SpacePolicy>) {
+        self.0.set_policy(policy);
+    }
+    fn extend(&self, to: umbra_store::Extend) -> Result<()> {
+        self.1.step(|| self.0.extend(to))
+    }
+    fn trouble(&self) -> Option<String> {
+        self.0.trouble()
+    }
     fn data_file(&self) -> Option<Arc<fs::File>> {
         self.0.data_file()
     }

@@ -1,0 +1,227 @@
+//! Who may take how much of the pool: reservations and quotas (A7).
+//!
+//! Picture: a device with a reservation of R blocks that has N of its own is still owed R - N. Nobody else may take the
+//! last blocks that are owed. A cut makes every block of its origin shared, so the next write to each needs a new one:
+//! from then on the device is owed all of R again. A quota bounds what a device maps, shared blocks included.
+//!
+//! What always holds: `owed` is the sum over all devices; a device's own blocks are never counted too high, so a promise
+//! errs on the side of keeping space. Nothing here is on the disk: the array says it again after each opening.
+
+use crate::{core::Core, hold::lock, limits};
+use std::{
+    collections::HashMap,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+use umbra_base::{Error, ErrorCode, Result, size::format_size};
+use umbra_thin::ThinId;
+
+/// What a device may count on, and what it may not exceed; in bytes, rounded up to blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Allowance {
+    /// Space that is kept for it.
+    pub reserved_bytes: u64,
+    /// The most that it may map.
+    pub quota_bytes: Option<u64>,
+}
+
+/// Why a device may not take a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It maps as much as it may.
+    Quota { blocks: u64 },
+    /// What is free is owed to others.
+    Owed { blocks: u64 },
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Share {
+    reserved: u64,
+    quota: Option<u64>,
+    own: u64,
+}
+
+impl Share {
+    fn owed(&self) -> u64 {
+        self.reserved.saturating_sub(self.own)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    shares: HashMap<ThinId, Share>,
+    owed: u64,
+}
+
+impl Table {
+    fn change(&mut self, id: ThinId, change: impl FnOnce(&mut Share)) {
+        if let Some(share) = self.shares.get_mut(&id) {
+            self.owed -= share.owed();
+            change(share);
+            self.owed += share.owed();
+        }
+    }
+}
+
+/// All allowances of a store.
+#[derive(Debug, Default)]
+pub(crate) struct Space {
+    table: Mutex<Table>,
+    /// Whether there is any, to be looked at without the lock.
+    any: AtomicBool,
+}
+
+impl Space {
+    /// Sets a device's allowance in blocks; `own` is how many it has that no snapshot shares. False, with nothing
+    /// changed, if `free` blocks are not enough for all that would then be owed.
+    pub(crate) fn set(&self, id: ThinId, reserved: u64, quota: Option<u64>, own: u64, free: u64) -> bool {
+        let mut table = lock(&self.table);
+        let share = Share { reserved, quota, own };
+        let before = table.shares.get(&id).map_or(0, Share::owed);
+        if share.owed() > before && table.owed - before + share.owed() > free {
+            return false;
+        }
+        table.owed = table.owed - before + share.owed();
+        match (reserved, quota) {
+            (0, None) => table.shares.remove(&id),
+            _ => table.shares.insert(id, share),
+        };
+        self.any.store(!table.shares.is_empty(), Relaxed);
+        true
+    }
+
+    /// The device is gone.
+    pub(crate) fn forget(&self, id: ThinId) {
+        self.set(id, 0, None, 0, u64::MAX);
+    }
+
+    /// Blocks that are kept for somebody.
+    pub(crate) fn owed(&self) -> u64 {
+        if self.any.load(Relaxed) { lock(&self.table).owed } else { 0 }
+    }
+
+    /// A device takes a block of which `free` are left afterwards; `maps` is what it will map then.
+    pub(crate) fn take(&self, id: ThinId, free: u64, maps: u64) -> std::result::Result<(), Refusal> {
+        if !self.any.load(Relaxed) {
+            return Ok(());
+        }
+        let mut table = lock(&self.table);
+        let share = table.shares.get(&id).copied();
+        if let Some(blocks) = share.and_then(|share| share.quota).filter(|quota| maps > *quota) {
+            return Err(Refusal::Quota { blocks });
+        }
+        let others = table.owed - share.map_or(0, |share| share.owed());
+        if free < others {
+            return Err(Refusal::Owed { blocks: others });
+        }
+        table.change(id, |share| share.own += 1);
+        Ok(())
+    }
+
+    /// A device has `blocks` fewer of its own: given back, or discarded.
+    pub(crate) fn lost(&self, id: ThinId, blocks: u64) {
+        if self.any.load(Relaxed) {
+            lock(&self.table).change(id, |share| share.own = share.own.saturating_sub(blocks));
+        }
+    }
+
+    /// Whether the pool can still keep its promises if all these devices are cut, with `free` blocks free.
+    pub(crate) fn can_cut(&self, ids: &[ThinId], free: u64) -> bool {
+        if !self.any.load(Relaxed) {
+            return true;
+        }
+        let table = lock(&self.table);
+        let more: u64 = ids.iter().filter_map(|id| table.shares.get(id)).map(|s| s.reserved - s.owed()).sum();
+        more == 0 || table.owed + more <= free
+    }
+
+    /// Devices were cut: nothing is their own any more.
+    pub(crate) fn cut(&self, ids: &[ThinId]) {
+        if self.any.load(Relaxed) {
+            let mut table = lock(&self.table);
+            ids.iter().for_each(|id| table.change(*id, |share| share.own = 0));
+        }
+    }
+}
+
+impl Core {
+    /// Sets an allowance. What the device has of its own is counted once, in steps.
+    pub(crate) fn allow(&self, id: ThinId, allowance: Allowance) -> Result<()> {
+        let blocks = |bytes: u64| bytes.div_ceil(self.block_bytes);
+        let own = if allowance.reserved_bytes == 0 { 0 } else { self.count_own(id)? };
+        let pool = self.pool();
+        let (free, quota) = (pool.data_fill().free, allowance.quota_bytes.map(blocks));
+        pool.details(id)?;
+        if self.space.set(id, blocks(allowance.reserved_bytes), quota, own, free) {
+            return Ok(());
+        }
+        let (wish, free) = (format_size(allowance.reserved_bytes), format_size(free * self.block_bytes));
+        let text = format!(
+            "reserve {wish} for thin device {id}: {free} are free, and some of that is owed to others"
+        );
+        Err(Error::new(ErrorCode::InsufficientStorage, text)
+            .hint("delete copies or LUNs, or extend the pool"))
+    }
+
+    /// Blocks that no snapshot shares with the device. Writes meanwhile may be missed: too few is the safe side.
+    fn count_own(&self, id: ThinId) -> Result<u64> {
+        let (mut own, mut from) = (0, 0);
+        let mapped = self.pool().details(id)?.mapped_blocks;
+        let mut seen = 0;
+        while seen < mapped {
+            let runs = self.pool().lookup(id, from..from + limits::BLOCKS_PER_LOOKUP)?;
+            let here = runs.iter().filter_map(|run| run.at.map(|at| (run.len, at.shared)));
+            for (len, shared) in here {
+                seen += len;
+                own += if shared { 0 } else { len };
+            }
+            from += limits::BLOCKS_PER_LOOKUP;
+        }
+        Ok(own)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: ThinId = ThinId(1);
+    const B: ThinId = ThinId(2);
+
+    #[test]
+    fn what_is_owed_to_one_nobody_else_takes() {
+        let space = Space::default();
+        assert!(space.set(A, 3, None, 1, 10));
+        assert_eq!(space.owed(), 2);
+        assert_eq!(space.take(B, 2, 1), Ok(()));
+        assert_eq!(space.take(B, 1, 2), Err(Refusal::Owed { blocks: 2 }));
+        assert_eq!((space.take(A, 1, 2), space.take(A, 0, 3)), (Ok(()), Ok(())));
+        assert_eq!((space.owed(), space.take(B, 0, 2)), (0, Ok(())));
+        space.lost(A, 2);
+        assert_eq!(space.owed(), 2);
+        space.forget(A);
+        assert_eq!(space.owed(), 0);
+    }
+
+    #[test]
+    fn a_cut_is_refused_where_promises_could_not_be_kept_and_renews_them_where_they_can() {
+        let space = Space::default();
+        assert!(space.set(A, 4, None, 4, 0));
+        assert!(!space.can_cut(&[A], 3));
+        assert!(space.can_cut(&[A], 4) && space.can_cut(&[B], 0));
+        space.cut(&[A]);
+        assert_eq!(space.owed(), 4);
+        assert!(!space.set(B, 1, None, 0, 4));
+    }
+
+    #[test]
+    fn a_quota_bounds_what_a_device_maps() {
+        let space = Space::default();
+        assert!(space.set(A, 0, Some(2), 0, 0));
+        assert_eq!(space.take(A, 5, 2), Ok(()));
+        assert_eq!(space.take(A, 5, 3), Err(Refusal::Quota { blocks: 2 }));
+        assert_eq!(space.take(B, 5, 3), Ok(()));
+    }
+}

@@ -1,0 +1,37 @@
+//! What the tests on real files share: a small pool, short words for its calls.
+
+use std::{path::Path, sync::Arc, time::Duration};
+use umbra_store::{Background, LunStore, PoolParams, Snapshot, ThinId, ThinPoolStore, Thresholds, Volume};
+
+pub const BLOCK: u64 = 64 << 10;
+pub const SECOND: Duration = Duration::from_secs(1);
+
+/// A pool that commits only when it is asked to, and does not wait for room.
+pub fn params() -> PoolParams {
+    let thresholds = Thresholds { full_wait: Duration::ZERO, ..Thresholds::default() };
+    PoolParams { background: Background::Off, devices: 16, thresholds, ..PoolParams::new(64 << 20) }
+}
+
+pub fn open(dir: &Path) -> ThinPoolStore {
+    ThinPoolStore::create_or_open(dir, params()).unwrap()
+}
+
+pub fn volume(store: &ThinPoolStore, id: u32) -> Arc<dyn Volume> {
+    store.open(ThinId(id), 16 << 20).unwrap()
+}
+
+pub fn read(volume: &Arc<dyn Volume>, offset: u64, len: usize) -> Vec<u8> {
+    let mut buf = vec![0xEE; len];
+    volume.read(offset, &mut buf).unwrap();
+    buf
+}
+
+pub fn cut(store: &ThinPoolStore, pairs: &[(u32, u32)]) {
+    let ids: Vec<_> = pairs.iter().map(|(origin, _)| ThinId(*origin)).collect();
+    let pairs: Vec<_> =
+        pairs.iter().map(|(o, c)| Snapshot { origin: ThinId(*o), copy: ThinId(*c) }).collect();
+    let hold = store.hold(&ids, SECOND).unwrap();
+    let cut = store.cut(&hold, &pairs).unwrap();
+    drop(hold);
+    store.wait_durable(&cut).unwrap();
+}
