@@ -6,7 +6,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt},
     path::Path,
     sync::Arc,
 };
@@ -16,8 +16,12 @@ use umbra_base::{Error, ErrorCode, Result};
 pub trait BlockFile: Send + Sync {
     /// Its size in bytes.
     fn size(&self) -> io::Result<u64>;
-    /// Sets its size; new bytes are zero.
+    /// Sets its size; new bytes are zero. A device keeps its size, and its content: it only has to be large enough.
     fn set_size(&self, bytes: u64) -> io::Result<()>;
+    /// Whether it is a device: never empty, never larger.
+    fn is_device(&self) -> bool {
+        false
+    }
     /// Fills `buf`; the end of the file before that is an error.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
     /// Writes all of `buf`.
@@ -91,21 +95,31 @@ fn kernel_uuid(name: &str) -> Result<[u8; 16]> {
     Ok(uuid)
 }
 
-/// An ordinary file, through the page cache.
+/// An ordinary file or a block device, through the page cache.
 #[derive(Debug)]
-struct PlainFile(Arc<File>);
+struct PlainFile {
+    file: Arc<File>,
+    is_device: bool,
+}
 
 impl PlainFile {
+    /// Opens it, or makes a file where there is nothing. A device is opened for us alone: what the system has mounted or
+    /// otherwise in use is refused.
     fn open(path: &Path) -> Result<Self> {
+        let is_device = fs::metadata(path).is_ok_and(|found| found.file_type().is_block_device());
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        options.read(true).write(true);
+        match is_device {
+            true => options.custom_flags(rustix::fs::OFlags::EXCL.bits() as i32),
+            false => options.create(true).truncate(false).mode(0o600),
+        };
         let file = options.open(path).map_err(|e| Error::io(format_args!("open {}", path.display()), e))?;
-        Ok(PlainFile(Arc::new(file)))
+        Ok(PlainFile { file: Arc::new(file), is_device })
     }
 
     fn lock(&self, path: &Path) -> Result<()> {
         use rustix::fs::{FlockOperation, flock};
-        flock(&self.0, FlockOperation::NonBlockingLockExclusive).map_err(|errno| {
+        flock(&self.file, FlockOperation::NonBlockingLockExclusive).map_err(|errno| {
             Error::new(ErrorCode::VolumeInUse, format!("the pool of {} is open elsewhere", path.display()))
                 .hint("an array serves this folder already; stop it first")
                 .because(io::Error::from(errno))
@@ -117,7 +131,7 @@ impl Drop for PlainFile {
     /// A child of this process that was forked and has not called exec yet shares the open file, and its lock with it: so
     /// the lock is given up in so many words, or the next opener would find it taken for a moment.
     fn drop(&mut self) {
-        if let Err(error) = rustix::fs::flock(&self.0, rustix::fs::FlockOperation::Unlock) {
+        if let Err(error) = rustix::fs::flock(&self.file, rustix::fs::FlockOperation::Unlock) {
             tracing::debug!(%error, "unlock a file of the pool");
         }
     }
@@ -125,28 +139,39 @@ impl Drop for PlainFile {
 
 impl BlockFile for PlainFile {
     fn size(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.size())
+        // The length in the inode is zero for a device; seeking to the end works for both.
+        rustix::fs::seek(&self.file, rustix::fs::SeekFrom::End(0)).map_err(io::Error::from)
     }
 
     fn set_size(&self, bytes: u64) -> io::Result<()> {
-        self.0.set_len(bytes)
+        if !self.is_device {
+            return self.file.set_len(bytes);
+        }
+        match self.size()? {
+            size if size >= bytes => Ok(()),
+            size => Err(io::Error::other(format!("a device of {size} bytes cannot be made larger"))),
+        }
+    }
+
+    fn is_device(&self) -> bool {
+        self.is_device
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        self.0.read_exact_at(buf, offset)
+        self.file.read_exact_at(buf, offset)
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_all_at(buf, offset)
+        self.file.write_all_at(buf, offset)
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
         use rustix::fs::{FallocateFlags, fallocate};
-        match fallocate(&self.0, FallocateFlags::KEEP_SIZE, offset, len) {
+        match fallocate(&self.file, FallocateFlags::KEEP_SIZE, offset, len) {
             // Where the file system cannot say so, writing the whole block is the allocation.
             Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
             result => Ok(result?),
@@ -155,10 +180,10 @@ impl BlockFile for PlainFile {
 
     fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
         use rustix::fs::{FallocateFlags, fallocate};
-        Ok(fallocate(&self.0, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, len)?)
+        Ok(fallocate(&self.file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, len)?)
     }
 
     fn file(&self) -> Option<Arc<File>> {
-        Some(self.0.clone())
+        Some(self.file.clone())
     }
 }

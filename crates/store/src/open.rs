@@ -17,7 +17,7 @@ pub(crate) fn open(backing: Backing, params: &PoolParams) -> Result<Core> {
     if made {
         make(&backing, params)?;
     }
-    let content = if made { Content::Zeroes } else { Content::Unknown };
+    let content = if made && !backing.data.is_device() { Content::Zeroes } else { Content::Unknown };
     let (pool, journal) = open_sound(&backing)?;
     journal.provision();
     let core = Core::new(backing, pool, journal, params, content);

@@ -7,6 +7,7 @@
 )]
 
 mod basics;
+mod devices;
 mod direct;
 mod instant;
 mod judge;
