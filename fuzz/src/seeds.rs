@@ -6,6 +6,10 @@ use crate::disk::{Disk, Pages, blank};
 use std::sync::OnceLock;
 use umbra_thin::{Format, LogUse, Plan, Pool, Snapshot, ThinId, format};
 
+/// What the uuid field of our own pools may hold, and what it holds in a kernel's.
+const OURS: [u8; 16] = *b"umbra-fuzz-seed.";
+const FOREIGN: [u8; 16] = [0; 16];
+
 /// A sound pool.
 #[derive(Debug)]
 pub(crate) struct Seed {
@@ -25,17 +29,17 @@ impl Seed {
 
 /// One of the seeds; any number names one. The high one is slow to check, and comes once in sixteen.
 pub(crate) fn seed(number: u8) -> &'static Seed {
-    static SEEDS: OnceLock<[Seed; 5]> = OnceLock::new();
-    let seeds = SEEDS.get_or_init(|| [small(), tight(), shared(), wide(), high()]);
+    static SEEDS: OnceLock<[Seed; 6]> = OnceLock::new();
+    let seeds = SEEDS.get_or_init(|| [small(OURS), small(FOREIGN), tight(), shared(), wide(), high()]);
     match number % 16 {
-        15 => &seeds[4],
-        number => &seeds[usize::from(number) % 4],
+        15 => &seeds[5],
+        number => &seeds[usize::from(number) % 5],
     }
 }
 
 /// A device with a few blocks, and a snapshot that differs: every tree is one leaf.
-fn small() -> Seed {
-    let mut maker = Maker::new(96, 300);
+fn small(uuid: [u8; 16]) -> Seed {
+    let mut maker = Maker::new(96, 300, uuid);
     maker.create(1);
     maker.write(1, [0, 1, 2, 3, 100]);
     maker.snapshot(1, 2);
@@ -43,9 +47,9 @@ fn small() -> Seed {
     maker.finish()
 }
 
-/// Hardly any metadata, no free data: most changes must be refused, and all others must come through.
+/// Hardly any room: most changes must be refused, and all others must come through.
 fn tight() -> Seed {
-    let mut maker = Maker::new(68, 24);
+    let mut maker = Maker::new(84, 60, OURS);
     maker.create(1);
     maker.write(1, 0..20);
     maker.snapshot(1, 2);
@@ -53,26 +57,27 @@ fn tight() -> Seed {
     maker.finish()
 }
 
-/// Many snapshots of one device, which drift apart: counts of three and more in both maps, trees of two levels.
+/// Snapshots of one device, which drift apart: counts of three and more in both maps, trees of two levels. There is
+/// little metadata left for the large commits that this makes.
 fn shared() -> Seed {
-    let mut maker = Maker::new(400, 2000);
+    let mut maker = Maker::new(190, 1000, OURS);
     maker.create(1);
-    maker.write(1, (0..700).map(|i| 3 * i));
-    for copy in 2..8 {
+    maker.write(1, (0..400).map(|i| 3 * i));
+    for copy in 2..6 {
         maker.snapshot(1, copy);
-        maker.write(copy, [u64::from(copy) * 300, 5]);
-        maker.write(1, [u64::from(copy) * 150]);
+        maker.write(copy, [u64::from(copy) * 150, 5]);
+        maker.write(1, [u64::from(copy) * 75]);
     }
     maker.finish()
 }
 
 /// Hundreds of devices: the top-level and the details tree have two levels.
 fn wide() -> Seed {
-    let mut maker = Maker::new(300, 400);
+    let mut maker = Maker::new(300, 400, OURS);
     maker.create(0);
     maker.write(0, 0..10);
-    for copy in 1..300 {
-        maker.snapshot(0, copy);
+    for copies in (1..256).collect::<Vec<_>>().chunks(8) {
+        maker.snapshots(0, copies);
     }
     maker.write(7, [3]);
     maker.finish()
@@ -80,7 +85,7 @@ fn wide() -> Seed {
 
 /// A device with a mapping tree of three levels, over several bitmaps; written downwards its leaves are half full.
 fn high() -> Seed {
-    let mut maker = Maker::new(700, 40_000);
+    let mut maker = Maker::new(700, 40_000, OURS);
     maker.create(1);
     maker.write(1, (0..32_000).rev());
     maker.snapshot(1, 2);
@@ -100,10 +105,9 @@ const SOUND: &str = "the engine makes a sound pool";
 const ROOM: u64 = 32;
 
 impl Maker {
-    fn new(metadata_blocks: u64, data_blocks: u64) -> Self {
+    fn new(metadata_blocks: u64, data_blocks: u64, uuid: [u8; 16]) -> Self {
         let disk = Disk::new(blank(metadata_blocks + ROOM));
-        let wish =
-            Format { uuid: *b"umbra-fuzz-seed.", data_block_sectors: 128, data_blocks, metadata_blocks };
+        let wish = Format { uuid, data_block_sectors: 128, data_blocks, metadata_blocks };
         disk.write_commit(&format(&wish).expect(SOUND));
         let pool = Pool::open(disk.clone()).expect(SOUND);
         Maker { disk, pool, data_blocks }
@@ -114,8 +118,12 @@ impl Maker {
     }
 
     fn snapshot(&mut self, origin: u32, copy: u32) {
-        let pair = Snapshot { origin: ThinId(origin), copy: ThinId(copy) };
-        self.pool.snapshot(&[pair]).expect(SOUND);
+        self.snapshots(origin, &[copy]);
+    }
+
+    fn snapshots(&mut self, origin: u32, copies: &[u32]) {
+        let pair = |copy: &u32| Snapshot { origin: ThinId(origin), copy: ThinId(*copy) };
+        self.pool.snapshot(&copies.iter().map(pair).collect::<Vec<_>>()).expect(SOUND);
         self.commit();
     }
 

@@ -12,16 +12,24 @@ use umbra_thin::{
     log::{Change, Record},
 };
 
-/// Pairs of one snapshot, blocks of one write: enough for every path, few enough to stay fast.
+/// Devices of one creation, pairs of one snapshot, blocks of one write: enough to fill a small pool, few enough to
+/// stay fast.
+const ROW_MAX: u32 = 64;
 const PAIRS_MAX: usize = 8;
+/// Ids from here on are devices under deletion, in our own pools.
+pub(crate) const FIRST_DOOMED: u32 = 0xF0_0000;
 const WRITE_MAX: u64 = 64;
 
 /// What a driver can do.
 #[derive(Debug, Arbitrary)]
 pub(crate) enum Operation {
-    Create(Device),
+    Create(Device, u8),
     Snapshot(Vec<(Device, Device)>),
-    Delete(Device),
+    Delete(Device, u8),
+    BeginDelete(Device),
+    DeleteStep {
+        budget: u8,
+    },
     Lookup(Device, Span),
     Mappings(Device, Span),
     Leaf(Device, Place),
@@ -65,6 +73,8 @@ pub(crate) enum How {
 #[derive(Debug, Clone, Copy, Arbitrary)]
 pub(crate) enum Device {
     Known(u8),
+    /// Around the first id that our own pools reserve.
+    Reserved(u8),
     Last(u8),
 }
 
@@ -72,8 +82,14 @@ impl Device {
     fn id(self) -> ThinId {
         match self {
             Device::Known(id) => ThinId(id.into()),
+            Device::Reserved(beyond) => ThinId(FIRST_DOOMED - 1 + u32::from(beyond % 4)),
             Device::Last(beyond) => ThinId(ThinId::MAX.0 - 1 + u32::from(beyond % 4)),
         }
+    }
+
+    /// It and some that follow.
+    fn row(self, more: u8) -> impl Iterator<Item = ThinId> {
+        (0..=u32::from(more) % ROW_MAX).map(move |i| ThinId(self.id().0 + i))
     }
 }
 
@@ -155,9 +171,13 @@ impl Session {
 
     fn attempt(&mut self, operation: &Operation) -> Result<(), ThinError> {
         match operation {
-            Operation::Create(device) => self.pool.create(device.id()),
+            Operation::Create(first, more) => first.row(*more).try_for_each(|id| self.pool.create(id)),
             Operation::Snapshot(pairs) => self.snapshot(pairs),
-            Operation::Delete(device) => self.pool.delete(device.id()).map(drop),
+            Operation::Delete(first, more) => {
+                first.row(*more).try_for_each(|id| self.pool.delete(id).map(drop))
+            }
+            Operation::BeginDelete(device) => self.pool.begin_delete(device.id()),
+            Operation::DeleteStep { budget } => self.delete_step((*budget).into()),
             Operation::Lookup(device, span) => self.pool.lookup(device.id(), span.range()).map(drop),
             Operation::Mappings(device, span) => self.pool.mappings(device.id(), span.range()).map(drop),
             Operation::Leaf(device, at) => self.leaf(device.id(), at.block()),
@@ -188,6 +208,13 @@ impl Session {
     fn snapshot(&mut self, pairs: &[(Device, Device)]) -> Result<(), ThinError> {
         let pair = |(origin, copy): &(Device, Device)| Snapshot { origin: origin.id(), copy: copy.id() };
         self.pool.snapshot(&pairs.iter().take(PAIRS_MAX).map(pair).collect::<Vec<_>>())
+    }
+
+    /// A step that has nothing left leaves nothing doomed.
+    fn delete_step(&mut self, budget: u64) -> Result<(), ThinError> {
+        let step = self.pool.delete_step(budget)?;
+        assert_eq!(step.left, self.pool.has_doomed());
+        Ok(())
     }
 
     /// Whatever the tree is like, a leaf answers for the block that was asked for, and its entries lie in its range.
