@@ -3,17 +3,22 @@
 //! What always holds: a handle belongs to the shard that made it. It is cheap to clone, and its descriptor is closed
 //! when the last clone is dropped and the last operation on it has completed.
 
+use crate::inline::Inline;
 use rustix::net::{Shutdown, shutdown};
 use std::{
     io,
     os::fd::{AsFd, BorrowedFd},
+    rc::Rc,
     sync::Arc,
 };
 use umbra_sys::uring::Descriptor;
 
 /// A file or block device, open for I/O at offsets.
 #[derive(Debug, Clone)]
-pub struct File(pub(crate) Arc<Descriptor>);
+pub struct File {
+    pub(crate) descriptor: Arc<Descriptor>,
+    pub(crate) inline: Rc<Inline>,
+}
 
 /// A connected or listening stream socket.
 #[derive(Debug, Clone)]
@@ -32,7 +37,7 @@ impl Socket {
 
 impl AsFd for File {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.descriptor.as_fd()
     }
 }
 

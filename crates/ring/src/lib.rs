@@ -22,6 +22,7 @@
 mod backend;
 mod completion;
 mod handle;
+mod inline;
 mod plain;
 mod remote;
 mod shard;

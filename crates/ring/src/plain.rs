@@ -1,11 +1,11 @@
 //! The engine without io_uring: system calls on the shard's own thread where they cannot block, epoll for sockets, and
 //! workers for the rest.
 //!
-//! A file operation is tried at once, told not to block; most reads hit the page cache and are done then. What would
-//! block goes to a worker with all that it owns. A socket operation is tried at once too, and parked under its
-//! descriptor until epoll reports a change. What always holds: an operation is in exactly one of `queued`, `parked`, a
-//! worker's hands, or `done`; sockets are watched by their edges, so an operation is parked only after a try that found
-//! nothing; one end of a socket serves its operations in order.
+//! A file operation that comes here may block (see [`crate::inline`]) and goes to a worker with all that it owns. A
+//! socket operation is tried at once and, if nothing comes of it, parked under its descriptor until epoll reports a
+//! change. What always holds: an operation is in exactly one of `queued`, `parked`, a worker's hands, or `done`; sockets
+//! are watched by their edges, so an operation is parked only after a try that found nothing; one end of a socket serves
+//! its operations in order.
 
 use crate::{
     remote::Waker,
@@ -147,16 +147,8 @@ impl Plain {
 
     fn start(&mut self, named: Named) {
         match named.1 {
-            Op::Read { .. } | Op::Write { .. } => self.try_file(named),
-            Op::Sync { .. } => self.hand_over(named),
+            Op::Read { .. } | Op::Write { .. } | Op::Sync { .. } => self.hand_over(named),
             Op::Recv { .. } | Op::Send { .. } | Op::Accept { .. } | Op::Wake { .. } => self.try_socket(named),
-        }
-    }
-
-    fn try_file(&mut self, (user, mut op): Named) {
-        match perform(&mut op, Patience::None) {
-            Err(Errno::AGAIN | Errno::OPNOTSUPP) => self.hand_over((user, op)),
-            result => self.complete((user, op), result),
         }
     }
 

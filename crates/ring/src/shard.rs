@@ -3,6 +3,7 @@
 use crate::{
     Backend, Buf, Completion, File, NoBuffer, Parts, Payload, Remote, Socket, Workers,
     backend::Engine,
+    inline::Inline,
     plain::Plain,
     remote::{Arrival, Waker},
     verdict::{Verdict, invalid, panicked, payload, refreshed, too_many, verdict},
@@ -12,6 +13,7 @@ use std::{
     marker::PhantomData,
     os::fd::OwnedFd,
     panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
     sync::{
         Arc,
         mpsc::{Receiver, sync_channel},
@@ -43,7 +45,7 @@ pub struct Config {
 
 /// The files, sockets, buffers and messages of one thread. `M` is what other threads send it, and what calls return.
 ///
-/// Operations start at the next [`Shard::wait`]. Those on the same file may be done in any order; what must come after
+/// Operations start at the next [`Shard::wait`] at the latest. Those on the same file may be done in any order; what must come after
 /// something is submitted after its completion. A stream socket carries one receive and one send at a time.
 pub struct Shard<M> {
     // Before the engine, so that it goes first: a worker that waits for room in it then gives up, and the engine can
@@ -95,7 +97,9 @@ impl<M: Send + 'static> Shard<M> {
 
     /// Takes a file or block device into the shard.
     pub fn file(&mut self, fd: impl Into<OwnedFd>) -> File {
-        File(Arc::new(self.engine.file(fd.into())))
+        let fd = fd.into();
+        let inline = Rc::new(Inline::of(&fd, self.backend()));
+        File { descriptor: Arc::new(self.engine.file(fd)), inline }
     }
 
     /// Takes a connected or listening stream socket into the shard.
@@ -120,21 +124,33 @@ impl<M: Send + 'static> Shard<M> {
     /// Reads into the spare room of `buf` from byte `offset` on, until it is full. The end of the file before that is
     /// `UnexpectedEof`; what was read until then is filled.
     pub fn read(&mut self, token: u64, file: &File, offset: u64, buf: Buf) {
-        let len = buf.spare() as u64;
-        self.start(token, Op::Read { file: file.0.clone(), offset, buf, done: 0 }, len > 0, offset, len);
+        let len = buf.spare();
+        let op = Op::Read { file: file.descriptor.clone(), offset, buf, done: 0 };
+        if let Some(op) = self.check(token, op, offset, len) {
+            match file.inline.read(op) {
+                Ok((op, result)) => self.complete(token, op, result),
+                Err(op) => self.push(token, op),
+            }
+        }
     }
 
     /// Writes the filled bytes of `parts` to byte `offset` and on, all of them.
     pub fn write(&mut self, token: u64, file: &File, offset: u64, parts: impl Into<Parts>) {
         let parts = parts.into();
-        let len = parts.bytes() as u64;
-        self.start(token, Op::Write { file: file.0.clone(), offset, parts, done: 0 }, len > 0, offset, len);
+        let len = parts.bytes();
+        let op = Op::Write { file: file.descriptor.clone(), offset, parts, done: 0 };
+        if let Some(op) = self.check(token, op, offset, len) {
+            match file.inline.write(op, len) {
+                Ok((op, result)) => self.complete(token, op, result),
+                Err(op) => self.push(token, op),
+            }
+        }
     }
 
     /// Makes what was written, by operations completed before this, survive the loss of the machine. `data_only`
     /// spares what reading it back does not need, such as times.
     pub fn sync(&mut self, token: u64, file: &File, data_only: bool) {
-        self.push(token, Op::Sync { file: file.0.clone(), data_only });
+        self.push(token, Op::Sync { file: file.descriptor.clone(), data_only });
     }
 
     /// Receives what there is, at least a byte, into the spare room of `buf`. Zero bytes: the peer sends no more.
@@ -151,8 +167,11 @@ impl<M: Send + 'static> Shard<M> {
     /// Sends the filled bytes of `parts`, all of them.
     pub fn send(&mut self, token: u64, socket: &Socket, parts: impl Into<Parts>) {
         let parts = parts.into();
-        let any = parts.bytes() > 0;
-        self.start(token, Op::Send { socket: socket.0.clone(), parts, done: 0 }, any, 0, 0);
+        let len = parts.bytes();
+        let op = Op::Send { socket: socket.0.clone(), parts, done: 0 };
+        if let Some(op) = self.check(token, op, 0, len) {
+            self.push(token, op);
+        }
     }
 
     /// Accepts connections, each a completion with a [`Payload::Socket`], until cancelled or an error that another try
@@ -246,13 +265,14 @@ impl<M: Send + 'static> Shard<M> {
         }
     }
 
-    /// Pushes an operation unless it asks for nothing, or for what no file has.
-    fn start(&mut self, token: u64, op: Op, any: bool, offset: u64, len: u64) {
-        match offset.checked_add(len) {
-            Some(end) if end <= LAST_OFFSET && any => self.push(token, op),
+    /// Completes an operation that asks for nothing, or for what no file has; returns every other.
+    fn check(&mut self, token: u64, op: Op, offset: u64, len: usize) -> Option<Op> {
+        match offset.checked_add(len as u64) {
+            Some(end) if end <= LAST_OFFSET && len > 0 => return Some(op),
             Some(end) if end <= LAST_OFFSET => self.complete(token, op, Ok(0)),
             _ => self.complete(token, op, Err(invalid("a file has no bytes beyond 2^63"))),
         }
+        None
     }
 
     fn push(&mut self, token: u64, op: Op) {

@@ -1,11 +1,17 @@
 //! Files: what is written reads back, whatever the split; what fails says so and gives its buffers back.
 
 use crate::lab::{Lab, backends, config, with_both};
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::fs::{MemfdFlags, OFlags, SealFlags, fcntl_add_seals, memfd_create};
 use std::{
     fs,
     io::ErrorKind,
-    os::{fd::OwnedFd, unix::fs::FileExt},
+    os::{
+        fd::OwnedFd,
+        unix::{
+            fs::{FileExt, OpenOptionsExt},
+            net::UnixStream,
+        },
+    },
 };
 use umbra_ring::{Config, File, MAX_PARTS, PAGE, Parts};
 
@@ -162,6 +168,66 @@ fn sealed(len: u64) -> OwnedFd {
 }
 
 #[test]
+fn a_write_that_is_cut_short_goes_on_and_ends_with_the_error_that_it_meets() {
+    with_both(|lab| {
+        // The first is done at once, the second is long enough for the engine.
+        for room in [PAGE, 64 * PAGE] {
+            let memory = sealed(room as u64);
+            let file = lab.shard.file(memory.try_clone().unwrap());
+            let mut list = Parts::default();
+            for number in 1..=4 {
+                let part = lab.filled(&vec![number; room / 2]);
+                list.push(part).unwrap();
+            }
+            lab.shard.write(1, &file, 0, list);
+            let done = lab.next();
+            assert_eq!(done.result.unwrap_err().raw_os_error(), Some(1), "EPERM of the seal");
+            assert_eq!(done.payload.parts().unwrap().bytes(), 2 * room);
+            let mut found = vec![0; room];
+            fs::File::from(memory).read_exact_at(&mut found, 0).unwrap();
+            assert!(found[..room / 2].iter().all(|byte| *byte == 1), "{room}");
+            assert!(found[room / 2..].iter().all(|byte| *byte == 2), "{room}");
+        }
+    });
+}
+
+#[test]
+fn direct_io_reads_what_direct_io_wrote() {
+    let place = tempfile::NamedTempFile::new().unwrap();
+    let open = || {
+        let mut options = fs::File::options();
+        options.read(true).write(true).custom_flags(OFlags::DIRECT.bits() as i32).open(place.path())
+    };
+    if let Err(why) = open() {
+        eprintln!("SKIPPED: direct I/O, as the temporary folder has none: {why}");
+        return;
+    }
+    with_both(|lab| {
+        let file = lab.shard.file(open().unwrap());
+        for token in 0..16 {
+            let buf = lab.filled(&[token as u8 + 1; 2 * PAGE]);
+            lab.shard.write(token, &file, token * 2 * PAGE as u64, buf);
+        }
+        assert!(lab.take(16).iter().all(|done| *done.result.as_ref().unwrap() == 2 * PAGE as u32));
+        lab.shard.sync(99, &file, true);
+        assert_eq!(lab.next().result.unwrap(), 0);
+        for token in 0..32 {
+            let buf = lab.shard.buffer(PAGE).unwrap();
+            lab.shard.read(token, &file, token * PAGE as u64, buf);
+        }
+        for done in lab.take(32) {
+            let expected = [done.token as u8 / 2 + 1; PAGE];
+            assert_eq!(&done.payload.buf().unwrap()[..], &expected);
+        }
+        let buf = lab.shard.buffer(2 * PAGE).unwrap();
+        lab.shard.read(1, &file, 31 * PAGE as u64, buf);
+        let done = lab.next();
+        assert_eq!(done.result.unwrap_err().kind(), ErrorKind::UnexpectedEof);
+        assert_eq!(done.payload.buf().unwrap().len(), PAGE);
+    });
+}
+
+#[test]
 fn a_file_that_cannot_grow_takes_what_fits_and_then_fails() {
     with_both(|lab| {
         let file = lab.shard.file(sealed(PAGE as u64));
@@ -201,18 +267,18 @@ fn syncs_of_both_kinds_complete_and_those_of_what_cannot_sync_fail() {
 
 #[test]
 fn more_operations_than_the_shard_was_made_for_are_refused_with_their_buffers() {
-    with_file(|lab, plain, file| {
-        plain.set_len(PAGE as u64).unwrap();
-        let room = 64 - lab.shard.in_flight();
-        for token in 0..room as u64 + 1 {
+    with_both(|lab| {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let socket = lab.shard.socket(ours).unwrap();
+        let room = 64 - lab.shard.in_flight() as u64;
+        for token in 0..=room {
             let buf = lab.shard.buffer(16).unwrap();
-            lab.shard.read(token, file, 0, buf);
+            lab.shard.recv(token, &socket, buf);
         }
-        let mut done = lab.take(room + 1);
-        let last = done.pop().unwrap();
-        assert_eq!(last.result.unwrap_err().kind(), ErrorKind::ResourceBusy);
-        assert_eq!(last.payload.buf().unwrap().spare(), 16);
-        assert!(done.iter().all(|completion| *completion.result.as_ref().unwrap() == 16));
+        let done = lab.next();
+        assert_eq!((done.token, done.result.unwrap_err().kind()), (room, ErrorKind::ResourceBusy));
+        assert_eq!(done.payload.buf().unwrap().spare(), 16);
+        assert!(lab.is_quiet(), "the others wait");
     });
 }
 
