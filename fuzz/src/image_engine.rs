@@ -7,7 +7,7 @@ use crate::{
 use arbitrary::Arbitrary;
 
 /// Operations that are carried out; more only make a slower run.
-const OPERATIONS_MAX: usize = 64;
+const OPERATIONS_MAX: usize = 32;
 /// Data blocks that the device has beyond the seed's: a damaged superblock may claim some more.
 const ROOM: u64 = 1 << 20;
 

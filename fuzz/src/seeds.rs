@@ -27,12 +27,12 @@ impl Seed {
     }
 }
 
-/// One of the seeds; any number names one. The high one is slow to check, and comes once in sixteen.
+/// One of the seeds; any number names one. The high one is slow to check, and comes seldom.
 pub(crate) fn seed(number: u8) -> &'static Seed {
     static SEEDS: OnceLock<[Seed; 6]> = OnceLock::new();
     let seeds = SEEDS.get_or_init(|| [small(OURS), small(FOREIGN), tight(), shared(), wide(), high()]);
-    match number % 16 {
-        15 => &seeds[5],
+    match number % 64 {
+        63 => &seeds[5],
         number => &seeds[usize::from(number) % 5],
     }
 }
