@@ -174,3 +174,39 @@ impl Engine {
         fd
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, Shard, Workers};
+    use std::sync::Arc;
+
+    #[test]
+    fn backends_are_read_as_they_are_shown_and_others_are_refused() {
+        for backend in [Backend::Auto, Backend::Uring, Backend::Plain] {
+            assert_eq!(backend.to_string().parse::<Backend>().unwrap(), backend);
+        }
+        let why = "epoll".parse::<Backend>().unwrap_err().to_string();
+        assert_eq!(why, "\"epoll\" is no I/O backend; choose auto, uring or plain");
+    }
+
+    #[test]
+    fn auto_is_io_uring_where_the_kernel_has_it_and_else_plain() {
+        let config = |backend| Config {
+            backend,
+            depth: 8,
+            buffers: 1 << 20,
+            inbox: 8,
+            workers: Arc::new(Workers::start(1, 1).unwrap()),
+        };
+        let expected = match Shard::<()>::new(&config(Backend::Uring)) {
+            Ok(_) => Backend::Uring,
+            Err(why) => {
+                assert!(why.to_string().contains("UMBRA_IO=plain does without it"), "{why}");
+                Backend::Plain
+            }
+        };
+        assert_eq!(Shard::<()>::new(&config(Backend::Auto)).unwrap().backend(), expected);
+        assert_eq!(Shard::<()>::new(&config(Backend::Plain)).unwrap().backend(), Backend::Plain);
+    }
+}

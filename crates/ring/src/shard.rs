@@ -28,6 +28,9 @@ use umbra_sys::{
 /// Offsets end here: the kernel's are signed.
 const LAST_OFFSET: u64 = i64::MAX as u64;
 
+/// A wait that is asked to take longer returns early: some system calls count its milliseconds in 32 bits.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+
 /// How a shard is set up.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -65,7 +68,7 @@ impl<M: Send + 'static> Shard<M> {
     /// A shard of the calling thread.
     pub fn new(config: &Config) -> io::Result<Shard<M>> {
         let waker = Arc::new(Waker::new()?);
-        let (inbox, arrivals) = sync_channel(config.inbox);
+        let (inbox, arrivals) = sync_channel(config.inbox.max(1));
         let depth = config.depth.max(2);
         let mut engine =
             Engine::new(config.backend, depth, || Plain::new(depth, config.workers.clone(), waker.clone()))?;
@@ -216,7 +219,7 @@ impl<M: Send + 'static> Shard<M> {
     ) -> io::Result<()> {
         let before = completions.len();
         self.collect(completions);
-        let mut timeout = timeout;
+        let mut timeout = timeout.map(|time| time.min(LONGEST_WAIT));
         if completions.len() == before && timeout != Some(Duration::ZERO) {
             self.remote.waker.doze();
             self.collect(completions);

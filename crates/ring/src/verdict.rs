@@ -90,3 +90,47 @@ pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> io::Error {
         .unwrap_or("no message");
     io::Error::other(format!("the call panicked in its worker: {text}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use umbra_sys::{bufpool::BufPool, uring::Descriptor};
+
+    fn null() -> Arc<Descriptor> {
+        Arc::new(Descriptor::new(std::fs::File::open("/dev/null").unwrap().into()))
+    }
+
+    /// A send of eight bytes of which `bytes` were taken, and what is judged of it.
+    fn judged(bytes: u32) -> Verdict {
+        let mut buf = BufPool::new(1 << 20).take(8).unwrap();
+        buf.fill_zero();
+        let mut op = Op::Send { socket: null(), parts: buf.into(), done: 0 };
+        op.progress(bytes);
+        verdict(&op, Ok(bytes))
+    }
+
+    #[test]
+    fn what_is_cut_short_goes_on_until_nothing_more_is_taken() {
+        assert!(matches!(judged(3), Verdict::Again));
+        assert!(matches!(judged(8), Verdict::End(Ok(8))));
+        assert!(matches!(judged(0), Verdict::End(Err(why)) if why.kind() == io::ErrorKind::WriteZero));
+    }
+
+    #[test]
+    fn an_interrupted_operation_goes_on_and_other_errors_are_told() {
+        let sync = Op::Sync { file: null(), data_only: true };
+        let error = |kind: io::ErrorKind| Err(io::Error::from(kind));
+        assert!(matches!(verdict(&sync, error(io::ErrorKind::Interrupted)), Verdict::Again));
+        assert!(matches!(verdict(&sync, error(io::ErrorKind::StorageFull)), Verdict::End(Err(_))));
+    }
+
+    #[test]
+    fn an_accept_goes_on_after_a_connection_that_was_gone_but_not_without_descriptors() {
+        let accept = Op::Accept { socket: null() };
+        let errno = |number| Err(io::Error::from_raw_os_error(number));
+        assert!(matches!(verdict(&accept, Ok(0)), Verdict::Again));
+        assert!(matches!(verdict(&accept, errno(103)), Verdict::Again), "ECONNABORTED");
+        assert!(matches!(verdict(&accept, errno(24)), Verdict::End(Err(_))), "EMFILE");
+    }
+}
