@@ -128,6 +128,15 @@ pub enum ThinError {
     /// A change failed half way earlier; the transaction cannot be committed.
     #[error("an earlier change failed half way; the pool is read-only until it is opened again")]
     Broken,
+    /// The open transaction holds changes where none may be.
+    #[error("the open transaction holds changes that are not committed")]
+    NotCommitted,
+    /// There is one metadata snapshot at most.
+    #[error("the pool has a metadata snapshot already")]
+    HeldExists,
+    /// No metadata snapshot.
+    #[error("the pool has no metadata snapshot")]
+    NotHeld,
     /// A commit is being written; there is one at a time.
     #[error("a commit is in flight")]
     CommitInFlight,
@@ -143,7 +152,9 @@ impl ThinError {
             }
             E::Damaged { source, .. } => source.code(),
             E::SpaceMap { .. } | E::TooSmall { .. } | E::LogRecord { .. } => ErrorCode::Corrupt,
-            E::NeedsCheck | E::Broken | E::CommitInFlight => ErrorCode::BadState,
+            E::NeedsCheck | E::Broken | E::CommitInFlight | E::NotCommitted => ErrorCode::BadState,
+            E::HeldExists => ErrorCode::ObjectAlreadyExists,
+            E::NotHeld => ErrorCode::ObjectNotFound,
             E::Features { .. } => ErrorCode::Unsupported,
             E::Read { .. } => ErrorCode::Io,
             E::Exists(_) => ErrorCode::ObjectAlreadyExists,

@@ -41,6 +41,9 @@ pub use error::{Lost, ThinError, TreeName};
 pub use ids::{Snapshot, ThinId};
 pub use meta::MetaRead;
 pub use page::{Page, PageKind};
-pub use pool::{Block, Commit, DeleteStep, Fill, Format, LogUse, Mapped, Owner, Plan, Pool, Run, format};
+pub use pool::{
+    Allocated, Block, Changed, Commit, DeleteStep, Difference, Fill, Format, LogUse, Mapped, Owner, Plan,
+    Pool, Run, Source, Step, format,
+};
 pub use superblock::{INCOMPAT_LOG, SpaceMapRoot, Superblock};
 pub use values::{BlockTime, Details};

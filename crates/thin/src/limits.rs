@@ -30,3 +30,5 @@ pub const CACHE_PAGES: usize = 16_384;
 pub const PAIRS_MAX: usize = 1024;
 /// Mappings that one call may look up or plan: bounds the answer and the time under the engine's lock.
 pub const BLOCKS_PER_CALL: u64 = 1 << 20;
+/// Blocks that one call may share: bounds what its commit may take.
+pub const SHARE_MAX: u64 = 1 << 12;

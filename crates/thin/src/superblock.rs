@@ -186,6 +186,11 @@ impl Superblock {
 
     /// The bytes of block 0.
     pub fn encode(&self) -> Box<Page> {
+        self.encode_at(0)
+    }
+
+    /// The bytes of a copy at `block`.
+    pub(crate) fn encode_at(&self, block: u64) -> Box<Page> {
         let mut page = Box::new([0; META_BLOCK_BYTES]);
         put_u64(&mut page[..], MAGIC_AT, MAGIC);
         page[UUID..UUID + 16].copy_from_slice(&self.uuid);
@@ -195,7 +200,7 @@ impl Superblock {
             $($put(&mut page[..], $at, self.$name);)*
         } }
         fields!(write);
-        seal(&mut page, PageKind::Superblock, 0);
+        seal(&mut page, PageKind::Superblock, block);
         page
     }
 }

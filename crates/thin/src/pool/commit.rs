@@ -115,6 +115,7 @@ impl<R: MetaRead> Pool<R> {
         let mut blocks: Vec<_> =
             nodes.into_iter().map(|(number, node)| Block { number, bytes: Bytes::Node(node) }).collect();
         self.encode_bitmaps(&mut blocks);
+        blocks.extend(self.new_held.take().map(|(block, page)| Block::page(block, page)));
         self.superblock.data_map.nr_blocks = self.meta.data.nr_blocks();
         self.superblock.data_map.nr_allocated = self.meta.data.nr_allocated();
         self.superblock.meta_map.nr_blocks = self.meta.blocks.nr_blocks();

@@ -30,8 +30,12 @@ impl<R: MetaRead> Pool<R> {
     pub fn create(&mut self, id: ThinId) -> Result<(), ThinError> {
         self.check_new(id)?;
         self.need(Need::ToGrow(COST_OF_KEY))?;
-        let time = self.superblock.time;
         self.change(|pool| {
+            // From time 1 on a mapping can be marked as shared at no cost ([`Pool::share`]).
+            if pool.owner == Owner::Ours {
+                pool.superblock.time = pool.superblock.time.max(1);
+            }
+            let time = pool.superblock.time;
             let root = pool.meta.add_tree(Tree::Mapping)?;
             let details = Details {
                 mapped_blocks: 0,

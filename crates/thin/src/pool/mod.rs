@@ -9,17 +9,21 @@
 //! decided by the kernel's rule alone (section 9.4), which the committed state cannot contradict; a change that fails
 //! half way closes the pool for changes for good ([`ThinError::Broken`]). Order of I/O and locking are the driver's.
 
+mod changes;
 mod commit;
 mod devices;
 mod discard;
 mod doomed;
+mod held;
 mod need;
 mod open;
 mod owner;
 mod read;
 mod replay;
+mod share;
 mod write;
 
+pub use changes::{Allocated, Changed, Difference, Source, Step};
 pub use commit::{Block, Commit, LogUse};
 pub use doomed::DeleteStep;
 pub use open::{Format, format};
@@ -30,6 +34,7 @@ pub use write::Plan;
 use crate::{
     ThinError, ThinId,
     meta::{Meta, MetaRead},
+    page::Page,
     superblock::Superblock,
     values::Details,
 };
@@ -69,6 +74,8 @@ pub struct Pool<R> {
     devices: BTreeMap<ThinId, Device>,
     /// Those that are being deleted, without those that cannot be because they are damaged.
     doomed: BTreeSet<ThinId>,
+    /// The metadata snapshot that the next commit writes, and its place.
+    new_held: Option<(u64, Box<Page>)>,
     /// Number of the open transaction, counted from opening.
     transaction: u64,
     changed: bool,

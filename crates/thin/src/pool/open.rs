@@ -131,6 +131,7 @@ impl<R: MetaRead> Pool<R> {
             owner,
             devices,
             doomed,
+            new_held: None,
             transaction: 1,
             changed: false,
             in_flight: None,

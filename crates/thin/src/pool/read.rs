@@ -137,7 +137,8 @@ impl<R: MetaRead> Pool<R> {
         Ok(())
     }
 
-    fn read_leaf(
+    /// Shows `see` the entries of the leaf that holds or would hold `vblock`; returns the keys that are its own.
+    pub(super) fn read_leaf(
         &mut self,
         id: ThinId,
         vblock: u64,

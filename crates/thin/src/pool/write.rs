@@ -4,12 +4,7 @@
 //! (section 9.4). The rule cannot be wrong about the committed state, because nothing ever lowers that time.
 
 use super::{Need, Pool, need::COST_OF_KEY};
-use crate::{
-    ThinError, ThinId,
-    meta::MetaRead,
-    tree::Care,
-    values::{BlockTime, Tree},
-};
+use crate::{ThinError, ThinId, limits::BLOCKS_PER_CALL, meta::MetaRead, tree::Care, values::BlockTime};
 
 /// Free blocks that a device leaves to the next searcher behind its own last block: keeps volumes contiguous.
 const CHUNK: u64 = 64;
@@ -72,23 +67,46 @@ impl<R: MetaRead> Pool<R> {
     /// Enters that a block is now at `to`, which [`Pool::plan_write`] reserved and which holds the block's content.
     /// What was there before loses a pointer.
     pub fn finish_write(&mut self, id: ThinId, vblock: u64, to: u64) -> Result<(), ThinError> {
-        self.need(Need::ToGrow(COST_OF_KEY))?;
-        let before = self.mapping_to_change(id, vblock)?;
-        let value = BlockTime { block: to, time: self.superblock.time }.pack();
-        self.change(|pool| {
-            pool.meta.data.claim(to);
-            pool.change_tree(id, |meta, root| {
-                let root = meta.insert(root, Tree::Mapping, vblock, &value.to_le_bytes())?;
-                Ok((root, ()))
-            })?;
-            match before {
-                Some(old) => pool.meta.release_data(old.block),
-                None => {
-                    pool.device_mut(id)?.details.mapped_blocks += 1;
-                    Ok(())
-                }
+        self.finish_writes(id, &[(vblock, to)])
+    }
+
+    /// The same for many blocks of a device, in ascending order of the virtual ones: all or none. Neighbours cost
+    /// little more than one.
+    pub fn finish_writes(&mut self, id: ThinId, writes: &[(u64, u64)]) -> Result<(), ThinError> {
+        check_writes(writes)?;
+        self.check_changeable()?;
+        // Every leaf is looked at before any is changed: damage must not stop the pool half way.
+        let mut leaves = 0;
+        let mut known = 0..0;
+        for (vblock, _) in writes {
+            if !known.contains(vblock) {
+                known = self.read_leaf(id, *vblock, Care::Write, &mut |_, _| ())?;
+                leaves += 1;
             }
+        }
+        let more =
+            3 * leaves.min(writes.len() as u64 - u64::from(!writes.is_empty())) + writes.len() as u64 / 84;
+        self.need(Need::ToGrow(COST_OF_KEY + more))?;
+        let time = self.superblock.time;
+        let entries: Vec<_> = writes
+            .iter()
+            .map(|(vblock, block)| (*vblock, BlockTime { block: *block, time }.pack()))
+            .collect();
+        self.change(|pool| {
+            writes.iter().for_each(|(_, to)| pool.meta.data.claim(*to));
+            pool.enter_mappings(id, &entries)
         })
+    }
+
+    /// Sets mappings whose data blocks have their pointers already; what was there before loses one.
+    pub(super) fn enter_mappings(&mut self, id: ThinId, entries: &[(u64, u64)]) -> Result<(), ThinError> {
+        let mut replaced = Vec::new();
+        self.change_tree(id, |meta, root| {
+            let mut old = |before: Option<u64>| replaced.extend(before);
+            Ok((meta.insert_mappings(root, entries, &mut old)?, ()))
+        })?;
+        self.device_mut(id)?.details.mapped_blocks += (entries.len() - replaced.len()) as u64;
+        replaced.into_iter().try_for_each(|value| self.meta.release_data(BlockTime::unpack(value).block))
     }
 
     /// Gives back what [`Pool::plan_write`] reserved.
@@ -97,5 +115,17 @@ impl<R: MetaRead> Pool<R> {
             Plan::InPlace(_) => {}
             Plan::Fresh { to } | Plan::Copy { to, .. } => self.meta.data.give_back(to),
         }
+    }
+}
+
+fn check_writes(writes: &[(u64, u64)]) -> Result<(), ThinError> {
+    let ascending = writes.is_sorted_by(|a, b| a.0 < b.0);
+    match ascending && writes.len() as u64 <= BLOCKS_PER_CALL {
+        true => Ok(()),
+        false => Err(ThinError::Argument {
+            what: "the number of writes",
+            found: writes.len() as u64,
+            allowed: format!("at most {BLOCKS_PER_CALL}, in ascending order"),
+        }),
     }
 }

@@ -1,4 +1,4 @@
-//! Inserting: top down, splitting full nodes on the way, so that there is always room below (section 10).
+//! Inserting: top down, making room in full nodes on the way, so that there is always room below (section 10).
 
 use super::place::too_deep;
 use crate::{
@@ -9,45 +9,94 @@ use crate::{
     values::Tree,
 };
 
+/// A private leaf that has room for the key that it was looked for with.
+struct Target {
+    /// The tree's root now.
+    root: u64,
+    leaf: u64,
+    /// The first key that belongs to the next leaf.
+    high: Option<u64>,
+}
+
 impl<R: MetaRead> Meta<R> {
     /// Sets `key` to `value` and returns the tree's root, which may have moved. The value that was there is not
     /// released: what it meant is the caller's to know.
     pub(crate) fn insert(&mut self, root: u64, tree: Tree, key: u64, value: &[u8]) -> Result<u64, ThinError> {
+        let target = self.target(root, tree, key)?;
+        put(self.edit(target.leaf)?, key, value);
+        Ok(target.root)
+    }
+
+    /// Sets mappings, in ascending order of their keys, and shows `old` what each was before. One way down serves as
+    /// many as a leaf takes.
+    pub(crate) fn insert_mappings(
+        &mut self,
+        mut root: u64,
+        entries: &[(u64, u64)],
+        old: &mut dyn FnMut(Option<u64>),
+    ) -> Result<u64, ThinError> {
+        let mut rest = entries;
+        while let Some((key, _)) = rest.first() {
+            let target = self.target(root, Tree::Mapping, *key)?;
+            root = target.root;
+            let leaf = self.edit(target.leaf)?;
+            let mut done = 0;
+            for (key, value) in rest.iter().take_while(|(key, _)| target.high.is_none_or(|high| *key < high))
+            {
+                let before = leaf.find(*key).map(|i| leaf.word(i));
+                if before.is_none() && leaf.is_full() {
+                    break;
+                }
+                put(leaf, *key, &value.to_le_bytes());
+                old(before);
+                done += 1;
+            }
+            rest = &rest[done..];
+        }
+        Ok(root)
+    }
+
+    /// The leaf for `key`, private and with room for it.
+    fn target(&mut self, root: u64, tree: Tree, key: u64) -> Result<Target, ThinError> {
         let mut root = self.shadow(root, tree)?;
-        if self.must_split(root, tree, key)? {
+        if self.is_too_full(root, tree, key)? {
             root = self.grow(root, tree)?;
             self.split_child(root, 0, tree, key)?;
         }
-        let mut block = root;
+        let (mut block, mut high) = (root, None);
         for _ in 0..DEPTH_MAX {
             let node = self.edit(block)?;
             if node.is_leaf() {
-                put(node, key, value);
-                return Ok(root);
+                return Ok(Target { root, leaf: block, high });
             }
             let i = node.lower_bound(key).unwrap_or_else(|| {
                 node.set_key(0, key);
                 0
             });
-            let child = node.word(i);
-            block = self.descend(block, i, child, tree, key)?;
+            let i = self.descend(block, i, tree, key)?;
+            let node = self.node(block, tree)?;
+            high = if i + 1 < node.len() { Some(node.key(i + 1)) } else { high };
+            block = node.word(i);
         }
         Err(too_deep(block))
     }
 
-    /// Makes the child ready for the insertion of `key` below it, and returns where to go on.
-    fn descend(&mut self, parent: u64, i: usize, child: u64, tree: Tree, key: u64) -> Result<u64, ThinError> {
+    /// Makes child `i` ready for the insertion of `key` below it, and returns which child that is now.
+    fn descend(&mut self, parent: u64, i: usize, tree: Tree, key: u64) -> Result<usize, ThinError> {
+        let child = self.node(parent, tree)?.word(i);
         let child = self.shadow(child, tree)?;
         self.edit(parent)?.set_word(i, child);
-        if !self.must_split(child, tree, key)? {
-            return Ok(child);
+        if !self.is_too_full(child, tree, key)? {
+            return Ok(i);
         }
-        self.split_child(parent, i, tree, key)?;
+        if !self.shift_left(parent, i, tree, key)? {
+            self.split_child(parent, i, tree, key)?;
+        }
         let parent = self.edit(parent)?;
-        Ok(parent.word(if key >= parent.key(i + 1) { i + 1 } else { i }))
+        Ok(if i + 1 < parent.len() && key >= parent.key(i + 1) { i + 1 } else { i })
     }
 
-    fn must_split(&mut self, block: u64, tree: Tree, key: u64) -> Result<bool, ThinError> {
+    fn is_too_full(&mut self, block: u64, tree: Tree, key: u64) -> Result<bool, ThinError> {
         let node = self.node(block, tree)?;
         Ok(node.is_full() && !(node.is_leaf() && node.find(key).is_some()))
     }
@@ -60,13 +109,34 @@ impl<R: MetaRead> Meta<R> {
         self.add(above)
     }
 
-    /// Splits the full, private child `i`. An insertion at the right edge leaves the left part large: sequential
-    /// writers then fill their leaves.
+    /// Where `key` goes to the end of the full, private child `i`: fills up the left neighbour from it, if that is
+    /// private too and has room worth it. So a sequential writer leaves full nodes behind.
+    fn shift_left(&mut self, parent: u64, i: usize, tree: Tree, key: u64) -> Result<bool, ThinError> {
+        let node = self.node(parent, tree)?;
+        let (child, Some(left)) = (node.word(i), i.checked_sub(1).map(|left| node.word(left))) else {
+            return Ok(false);
+        };
+        if !is_append(&*self.node(child, tree)?, key) || !self.is_private(left)? {
+            return Ok(false);
+        }
+        let room = self.node(left, tree).map(|left| left.max() - left.len())?;
+        let mut right = Node::clone(&*self.node(child, tree)?);
+        if room < right.min() {
+            return Ok(false);
+        }
+        let count = room.min(right.len() - right.min());
+        self.edit(left)?.take_head(&mut right, count);
+        self.edit(parent)?.set_key(i, right.key(0));
+        *self.edit(child)? = right;
+        Ok(true)
+    }
+
+    /// Splits the full, private child `i`. An insertion at its right edge leaves the left part large: sequential
+    /// writers then fill their nodes.
     fn split_child(&mut self, parent: u64, i: usize, tree: Tree, key: u64) -> Result<(), ThinError> {
         let child = self.node(parent, tree)?.word(i);
         let left = self.edit(child)?;
-        let appending = left.last_key().is_some_and(|last| key > last);
-        let keep = if appending { left.max() - left.min() } else { left.max() / 2 };
+        let keep = if is_append(left, key) { left.max() - left.min() } else { left.max() / 2 };
         let mut right = left.sibling();
         left.move_tail(keep, &mut right);
         let first = right.key(0);
@@ -74,6 +144,10 @@ impl<R: MetaRead> Meta<R> {
         self.edit(parent)?.insert(i + 1, first, &right.to_le_bytes());
         Ok(())
     }
+}
+
+fn is_append(node: &Node, key: u64) -> bool {
+    node.last_key().is_some_and(|last| key > last)
 }
 
 fn put(leaf: &mut Node, key: u64, value: &[u8]) {

@@ -4,6 +4,7 @@
 //! least a third full, and the counts of both space maps equal the pointers. A function that fails half way breaks
 //! that; its caller never commits after a failure.
 
+mod cursor;
 mod delete;
 mod insert;
 mod lookup;

@@ -2,7 +2,7 @@
 
 use crate::{
     disk::Disk,
-    pools::{new_pool, new_pool_of, snapshot, write},
+    pools::{fill, new_pool, new_pool_of, snapshot, write},
 };
 use std::collections::BTreeSet;
 use umbra_base::ErrorCode;
@@ -96,7 +96,7 @@ fn a_wholly_shared_device_goes_in_one_step() {
 fn a_device_that_is_being_deleted_does_not_exist_and_its_id_is_free() {
     let (disk, mut pool) = new_pool(1000, 300);
     pool.create(ThinId(7)).unwrap();
-    (0..500).for_each(|vblock| drop(write(&mut pool, 7, vblock).map(|_| ())));
+    fill(&mut pool, 7, 0..500);
     pool.begin_delete(ThinId(7)).unwrap();
     assert_eq!(pool.device_ids().count(), 0);
     let doomed = ThinId(0xF0_0000);

@@ -4,7 +4,10 @@ use std::{
     collections::HashMap,
     io,
     process::Command,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 use umbra_thin::{Commit, MetaRead, Page, Pool};
 
@@ -13,6 +16,7 @@ use umbra_thin::{Commit, MetaRead, Page, Pool};
 pub struct Disk {
     blocks: Arc<Mutex<HashMap<u64, Box<Page>>>>,
     size: u64,
+    reads: Arc<AtomicU64>,
 }
 
 impl Disk {
@@ -32,7 +36,12 @@ impl Disk {
 
     /// The same device, larger.
     pub fn grown(&self, size: u64) -> Self {
-        Disk { blocks: self.blocks.clone(), size }
+        Disk { size, ..self.clone() }
+    }
+
+    /// Blocks read so far.
+    pub fn reads(&self) -> u64 {
+        self.reads.load(Relaxed)
     }
 
     pub fn put(&self, number: u64, page: &Page) {
@@ -88,6 +97,7 @@ impl MetaRead for Disk {
         if block >= self.size {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        self.reads.fetch_add(1, Relaxed);
         let blocks = self.blocks.lock().unwrap();
         Ok(blocks.get(&block).cloned().unwrap_or_else(|| Box::new([0; 4096])))
     }

@@ -192,7 +192,7 @@ fn a_refused_group_changes_nothing() {
     ] {
         pool.snapshot(&pairs).unwrap_err();
         assert_eq!(pool.device_ids().count(), 2, "{pairs:?}");
-        assert_eq!(pool.superblock().time, 0);
+        assert_eq!(pool.superblock().time, 1);
     }
     snapshot(&mut pool, 1, 3);
     disk.commit(&mut pool);

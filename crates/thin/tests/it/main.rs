@@ -6,13 +6,16 @@
     reason = "tests fail by panicking and say what they skip"
 )]
 
+mod changes;
 mod damage;
 mod deletes;
 mod disk;
 mod foreign;
 mod format;
 mod golden;
+mod held;
 mod histories;
 mod large;
 mod leaves;
 mod pools;
+mod shares;

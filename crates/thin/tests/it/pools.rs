@@ -29,3 +29,10 @@ pub fn write(pool: &mut Pool<Disk>, id: u32, vblock: u64) -> Result<Plan, ThinEr
 pub fn snapshot(pool: &mut Pool<Disk>, origin: u32, copy: u32) {
     pool.snapshot(&[Snapshot { origin: ThinId(origin), copy: ThinId(copy) }]).unwrap();
 }
+
+/// Writes each of these blocks.
+pub fn fill(pool: &mut Pool<Disk>, id: u32, vblocks: impl IntoIterator<Item = u64>) {
+    for vblock in vblocks {
+        write(pool, id, vblock).unwrap();
+    }
+}
