@@ -35,6 +35,7 @@ mod provision;
 mod ranges;
 mod reaper;
 mod room;
+mod sharing;
 mod space;
 mod store;
 mod stripes;
@@ -48,5 +49,8 @@ pub use params::{Background, PoolParams};
 pub use room::{Level, SpacePolicy, Thresholds};
 pub use space::Allowance;
 pub use store::ThinPoolStore;
-pub use traits::{Cut, Extent, LunStore, MappedRun, Mode, Ticket, Usage, Volume};
+pub use traits::{
+    Cut, Difference, DifferenceKind, DifferentRun, Extent, LunStore, MappedRun, Mode, Share, Ticket, Usage,
+    Volume,
+};
 pub use umbra_thin::{Snapshot, ThinId};

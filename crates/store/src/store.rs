@@ -1,7 +1,7 @@
 //! The embedded store: a thin pool on files.
 
 use crate::{
-    Allowance, Cut, Extend, Hold, LunStore, SpacePolicy, Usage, Volume,
+    Allowance, Cut, Difference, Extend, Hold, LunStore, Share, SpacePolicy, Usage, Volume,
     background::Committer,
     backing::Backing,
     core::{Asked, Core},
@@ -174,6 +174,18 @@ impl LunStore for ThinPoolStore {
         }
         self.core.reap_all()?;
         self.core.commit().map(drop)
+    }
+
+    fn share(&self, wish: Share) -> Result<()> {
+        self.core.share(wish)
+    }
+
+    fn changed(&self, old: ThinId, new: ThinId, from: u64) -> Result<Difference> {
+        self.core.changed(old, new, from)
+    }
+
+    fn allocated(&self, id: ThinId, from: u64) -> Result<Difference> {
+        self.core.allocated(id, from)
     }
 
     fn allow(&self, id: ThinId, allowance: Allowance) -> Result<()> {

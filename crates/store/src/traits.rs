@@ -35,6 +35,18 @@ pub trait LunStore: Send + Sync + 'static {
     /// Deletes a device. Durable on return. An unknown id is no error: there is nothing to do.
     fn delete(&self, id: ThinId) -> Result<()>;
 
+    /// Gives a device the very blocks that a range of another (or of its own) has, without a copy: both share them from now
+    /// on, each until it writes there. What is unmapped there is unmapped here. Offsets and length are whole blocks.
+    /// Durable on return; a loss before that may leave a part of a range of more than 1 GiB shared.
+    fn share(&self, wish: Share) -> Result<()>;
+
+    /// Blocks that differ between two devices from `from` on, in ascending order: at least one, or the end, at a cost that
+    /// grows with the differences alone. True only of devices that nobody writes meanwhile, such as pristine copies.
+    fn changed(&self, old: ThinId, new: ThinId, from: u64) -> Result<Difference>;
+
+    /// Blocks that a device maps from `from` on, in ascending order, in the same way.
+    fn allocated(&self, id: ThinId, from: u64) -> Result<Difference>;
+
     /// Says what a device may count on and may not exceed (A7); holds until the store is closed. `insufficient_storage`
     /// if the pool cannot promise that much.
     fn allow(&self, id: ThinId, allowance: Allowance) -> Result<()>;
@@ -125,6 +137,52 @@ pub struct Ticket {
     pub(crate) entry: crate::epoch::Entry,
     /// Of a write: where it stands in its device's gate.
     pub(crate) gate: Option<crate::stripes::Stripe>,
+}
+
+/// What [`LunStore::share`] is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// Whose blocks.
+    pub from: ThinId,
+    /// First byte there.
+    pub from_offset: u64,
+    /// Who gets them.
+    pub to: ThinId,
+    /// First byte there.
+    pub to_offset: u64,
+    /// Bytes.
+    pub len: u64,
+}
+
+/// A part of the blocks in which two devices differ, or that one maps.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Difference {
+    /// Runs in ascending order, neighbours of one kind as one: first byte, bytes, kind.
+    pub runs: Vec<DifferentRun>,
+    /// Where to go on (`from` of the next call); `None` at the end.
+    pub next: Option<u64>,
+}
+
+/// A run of blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DifferentRun {
+    /// First byte.
+    pub offset: u64,
+    /// Bytes.
+    pub len: u64,
+    /// How they differ.
+    pub kind: DifferenceKind,
+}
+
+/// How two devices differ in a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DifferenceKind {
+    /// Only the old one maps it: it was discarded.
+    OnlyOld,
+    /// Only the new one maps it.
+    OnlyNew,
+    /// Both, to other blocks.
+    Both,
 }
 
 /// A range of a volume and whether it has space behind it.

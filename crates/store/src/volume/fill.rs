@@ -2,6 +2,7 @@
 
 use super::{Doing, ThinVolume, write::Source};
 use crate::limits::COPY_BYTES;
+use std::cell::RefCell;
 use umbra_base::Result;
 
 /// A part of a write, at most a few blocks.
@@ -59,18 +60,30 @@ impl ThinVolume {
         let block = self.core.block_bytes;
         let data = &self.core.backing.data;
         let step = COPY_BYTES.min(block);
-        let mut buf = vec![0; step as usize];
-        for at in (0..block).step_by(step as usize) {
-            let part = &mut buf[..step.min(block - at) as usize];
-            match from {
-                Some(from) => data.read_at(part, from * block + at).map_err(|e| piece.doing.io(e))?,
-                None => part.fill(0),
+        with_scratch(step as usize, |buf| {
+            for at in (0..block).step_by(step as usize) {
+                let part = &mut buf[..step.min(block - at) as usize];
+                match from {
+                    Some(from) => data.read_at(part, from * block + at).map_err(|e| piece.doing.io(e))?,
+                    None => part.fill(0),
+                }
+                piece.overlay(vblock * block + at, part);
+                data.write_at(part, to * block + at).map_err(|e| piece.doing.io(e))?;
             }
-            piece.overlay(vblock * block + at, part);
-            data.write_at(part, to * block + at).map_err(|e| piece.doing.io(e))?;
-        }
-        Ok(())
+            Ok(())
+        })
     }
+}
+
+/// Lends this thread's buffer, which holds anything; a new one for each copy would have to be cleared first.
+fn with_scratch<T>(len: usize, work: impl FnOnce(&mut [u8]) -> T) -> T {
+    thread_local!(static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
+    SCRATCH.with_borrow_mut(|scratch| {
+        if scratch.len() < len {
+            scratch.resize(len, 0);
+        }
+        work(&mut scratch[..len])
+    })
 }
 
 fn write_zeroes(data: &dyn crate::backing::BlockFile, at: u64, len: u64) -> std::io::Result<()> {

@@ -4,7 +4,7 @@ use super::{Doing, ThinVolume, fill::Piece};
 use crate::{journal::Together, limits::BLOCKS_PER_STEP, map_cache::Known, provision::Content};
 use std::ops::Range;
 use umbra_base::{Error, ErrorCode, Result};
-use umbra_thin::{Plan, ThinError, log::map_changes};
+use umbra_thin::{Plan, log::map_changes};
 
 /// What is written.
 #[derive(Debug, Clone, Copy)]
@@ -172,41 +172,30 @@ impl ThinVolume {
         piece.offset <= vblock * block && (vblock + 1) * block <= piece.offset + piece.source.len()
     }
 
-    /// Enters what was written, logs it, tells the cache. What the engine refuses is given up; the rest stands.
+    /// Enters what was written, all of it or nothing, logs it, tells the cache.
     fn enter(&self, piece: &Piece<'_>, plans: &[(u64, Plan)], target: Target) -> Result<()> {
         let moved = plans.iter().filter_map(|(vblock, plan)| match *plan {
             Plan::InPlace(_) => None,
-            Plan::Fresh { to } | Plan::Copy { to, .. } => Some((*vblock, to, *plan)),
+            Plan::Fresh { to } | Plan::Copy { to, .. } => Some((*vblock, to)),
         });
-        let mut entered = Vec::with_capacity(plans.len());
-        let mut refused: Option<ThinError> = None;
-        moved.clone().for_each(|(vblock, ..)| self.core.cache.forget(self.shared.key(), vblock..vblock + 1));
-        let mut pool = self.core.pool();
-        for (vblock, to, plan) in moved {
-            if refused.is_some() {
-                pool.abort_write(plan);
-                self.core.space.lost(self.id, 1);
-                continue;
-            }
-            match pool.finish_write(self.id, vblock, to) {
-                Ok(()) => entered.push((vblock, to)),
-                Err(error) => {
-                    pool.abort_write(plan);
-                    self.core.space.lost(self.id, 1);
-                    refused = Some(error);
-                }
-            }
+        let moved: Vec<_> = moved.collect();
+        if moved.is_empty() {
+            return Ok(());
         }
-        drop(pool);
-        if !entered.is_empty() {
-            let together = if target == Target::Fresh { Together::Yes } else { Together::No };
-            self.core.log(&map_changes(self.id, entered.iter().copied()), together)?;
+        let key = self.shared.key();
+        moved.iter().for_each(|(vblock, _)| self.core.cache.forget(key, *vblock..*vblock + 1));
+        let entered = self.core.pool().finish_writes(self.id, &moved);
+        if let Err(error) = entered {
+            self.give_up(plans);
+            return Err(piece.doing.failed(error));
         }
-        for (vblock, block) in entered {
+        let together = if target == Target::Fresh { Together::Yes } else { Together::No };
+        self.core.log(&map_changes(self.id, moved.iter().copied()), together)?;
+        for (vblock, block) in moved {
             let known = Known::At { block, private: true };
-            self.core.cache.tell(self.shared.key(), self.shared.stamp(), vblock, known);
+            self.core.cache.tell(key, self.shared.stamp(), vblock, known);
         }
-        refused.map_or(Ok(()), |error| Err(piece.doing.failed(error)))
+        Ok(())
     }
 
     fn give_up(&self, plans: &[(u64, Plan)]) {

@@ -12,6 +12,7 @@ mod direct;
 mod instant;
 mod judge;
 mod model;
+mod sharing;
 mod sim;
 mod space;
 mod support;
