@@ -94,6 +94,15 @@ impl LunStore for FusedStore {
     fn mapped_blocks(&self, id: ThinId) -> Result<u64> {
         self.0.mapped_blocks(id)
     }
+    fn share(&self, wish: umbra_store::Share) -> Result<()> {
+        self.1.step(|| self.0.share(wish))
+    }
+    fn changed(&self, old: ThinId, new: ThinId, from: u64) -> Result<umbra_store::Difference> {
+        self.0.changed(old, new, from)
+    }
+    fn allocated(&self, id: ThinId, from: u64) -> Result<umbra_store::Difference> {
+        self.0.allocated(id, from)
+    }
     fn allow(&self, id: ThinId, allowance: umbra_store::Allowance) -> Result<()> {
         self.0.allow(id, allowance)
     }
