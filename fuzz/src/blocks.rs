@@ -1,12 +1,13 @@
-//! Single blocks and records of any bytes, through the decoders of engine and checker.
+//! Single blocks and records, changed in any bytes, through the decoders of engine and checker.
 //!
-//! What always holds: what is read and written again is the same; what a decoder refuses, it refuses with an error.
+//! The input's bytes lie over a sound block as differences, so that magic numbers need not be guessed. What always
+//! holds: what is read and written again is the same; what a decoder refuses, it refuses with an error.
 
 use crate::{damage::Seal, seeds::seed};
 use arbitrary::Arbitrary;
 use umbra_thin::{
     Page, Pool, Superblock, ThinId,
-    log::{HEADER_BYTES, Header, RECORD_BYTES, records},
+    log::{Change, HEADER_BYTES, Header, RECORD_BYTES, Record, records},
 };
 use umbra_thin_check::BlockKind;
 
@@ -15,11 +16,11 @@ use umbra_thin_check::BlockKind;
 pub enum Input<'a> {
     /// Block 0.
     Superblock { seal: Seal, bytes: &'a [u8] },
-    /// Header of a segment of the log.
-    Header { bytes: &'a [u8] },
+    /// Header of a segment of the log, with its checksum made right or not.
+    Header { sealed: bool, bytes: &'a [u8] },
     /// Records, of which these (one bit each) get a right checksum.
     Records { base: u64, first: u32, sealed: u64, bytes: &'a [u8] },
-    /// A block in the place of one of a pool's: node, bitmap, index.
+    /// A block of a pool: node, bitmap, index.
     Block { number: u8, seal: Seal, bytes: &'a [u8] },
 }
 
@@ -27,42 +28,56 @@ pub enum Input<'a> {
 pub fn run(input: Input<'_>) {
     match input {
         Input::Superblock { seal, bytes } => superblock(seal, bytes),
-        Input::Header { bytes } => header(bytes),
-        Input::Records { base, first, sealed, bytes } => log_records(base, first, sealed, bytes),
+        Input::Header { sealed, bytes } => header(sealed, bytes),
+        Input::Records { base, first, sealed, bytes } => log_records(base, first.into(), sealed, bytes),
         Input::Block { number, seal, bytes } => block(number, seal, bytes),
     }
 }
 
-/// A page with these bytes, and zeroes where there are no more.
-fn page(bytes: &[u8], seal: Seal, kind: Option<BlockKind>, block: u64) -> Page {
-    let mut page = [0; 4096];
-    page.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
-    seal.carry_out(&mut page, kind, block);
-    page
+/// Changes `sound` where `bytes` are not zero.
+fn overlay(sound: &mut [u8], bytes: &[u8]) {
+    sound.iter_mut().zip(bytes).for_each(|(to, change)| *to ^= change);
 }
 
 fn superblock(seal: Seal, bytes: &[u8]) {
-    let page = page(bytes, seal, Some(BlockKind::Superblock), 0);
+    let mut page = seed(0).disk().page(0);
+    overlay(&mut page, bytes);
+    seal.carry_out(&mut page, Some(BlockKind::Superblock), 0);
     if let Ok(superblock) = Superblock::decode(&page, 0) {
         let again = superblock.encode();
         assert_eq!(Superblock::decode(&again, 0).expect("written by us"), superblock);
     }
 }
 
-fn header(bytes: &[u8]) {
-    if let Some(header) = Header::decode(bytes) {
-        assert_eq!(header.encode()[16..], bytes[16..HEADER_BYTES]);
+fn header(sealed: bool, bytes: &[u8]) {
+    const CHECKSUM: std::ops::Range<usize> = 12..16;
+    let mut header = Header { pool: [1; 16], boot: [2; 16], base: 3 }.encode();
+    overlay(&mut header, bytes);
+    if sealed {
+        header[CHECKSUM].fill(0);
+        let crc = crc32c::crc32c(&header);
+        header[CHECKSUM].copy_from_slice(&crc.to_le_bytes());
     }
+    if let Some(decoded) = Header::decode(&header) {
+        assert_eq!(decoded.encode()[16..56], header[16..56]);
+    }
+    assert_eq!(Header::decode(&header[..bytes.len().min(HEADER_BYTES - 1)]), None);
 }
 
-fn log_records(base: u64, first: u32, sealed: u64, bytes: &[u8]) {
-    let mut bytes = bytes.to_vec();
-    for (i, record) in bytes.chunks_exact_mut(RECORD_BYTES).enumerate() {
+/// Mappings of one block each, with the numbers that are expected, before they are changed.
+fn log_records(base: u64, first: u64, sealed: u64, bytes: &[u8]) {
+    let mut segment = Vec::new();
+    for (i, change) in bytes.chunks(RECORD_BYTES).enumerate() {
+        let block = i as u64;
+        let map = Change::Map { device: ThinId(1), vblock: block, block, len: 1 };
+        let mut record = Record { sequence: first + block, change: map }.encode(base);
+        overlay(&mut record, change);
         if sealed >> (i % 64) & 1 == 1 {
-            seal_record(base, record);
+            seal_record(base, &mut record);
         }
+        segment.extend(record);
     }
-    for (record, bytes) in records(base, first.into(), &bytes).zip(bytes.chunks_exact(RECORD_BYTES)) {
+    for (record, bytes) in records(base, first, &segment).zip(segment.chunks_exact(RECORD_BYTES)) {
         assert_eq!(records(base, record.sequence, &record.encode(base)).next(), Some(record));
         assert_eq!(record.sequence.to_le_bytes(), bytes[8..16]);
     }
@@ -77,8 +92,11 @@ fn seal_record(base: u64, record: &mut [u8]) {
 fn block(number: u8, seal: Seal, bytes: &[u8]) {
     let seed = seed(0);
     let (disk, block) = (seed.disk(), seed.used[usize::from(number) % seed.used.len()]);
-    let kind = BlockKind::of(&disk.page(block));
-    disk.write(block as u64, &page(bytes, seal, kind, block as u64));
+    let mut page: Page = disk.page(block);
+    let kind = BlockKind::of(&page);
+    overlay(&mut page, bytes);
+    seal.carry_out(&mut page, kind, block as u64);
+    disk.write(block as u64, &page);
     drop(disk.check());
     let Ok(mut pool) = Pool::open(disk) else { return };
     let ids: Vec<ThinId> = pool.device_ids().collect();

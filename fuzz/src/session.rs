@@ -100,6 +100,8 @@ impl Device {
 pub(crate) enum Place {
     Low(u8),
     Middle(u16),
+    /// Counted from the largest number down.
+    Last(u16),
     Any(u64),
 }
 
@@ -108,6 +110,7 @@ impl Place {
         match self {
             Place::Low(block) => block.into(),
             Place::Middle(block) => block.into(),
+            Place::Last(back) => u64::MAX - u64::from(back),
             Place::Any(block) => block,
         }
     }
