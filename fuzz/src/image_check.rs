@@ -2,7 +2,7 @@
 //! same content, and may write without making it worse.
 
 pub use crate::damage::Image;
-use crate::{disk::Disk, session::FIRST_DOOMED};
+use crate::{disk::Disk, operation::FIRST_DOOMED};
 use umbra_thin::{INCOMPAT_LOG, LogUse, Owner, Pool, ThinError, ThinId, limits::BLOCKS_PER_CALL};
 use umbra_thin_check::{Mapping, Report, Severity, Summary, for_each_mapping};
 

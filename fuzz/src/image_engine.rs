@@ -1,9 +1,6 @@
 //! The engine on damaged images: opened as a driver would, then used as the input says.
 
-use crate::{
-    damage::Image,
-    session::{Operation, Session},
-};
+use crate::{damage::Image, operation::Operation, session::Session};
 use arbitrary::Arbitrary;
 
 /// Operations that are carried out; more only make a slower run.

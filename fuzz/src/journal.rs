@@ -3,7 +3,7 @@
 //! What always holds: opening either enters the log and leaves a sound pool, which works and closes, or refuses with
 //! the pool untouched. A log can be entered twice.
 
-use crate::{disk::Disk, session::Place, sparse::SparseFile};
+use crate::{disk::Disk, operation::Place, sparse::SparseFile};
 use arbitrary::Arbitrary;
 use std::sync::{Arc, OnceLock};
 use umbra_base::ErrorCode;

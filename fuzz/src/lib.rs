@@ -8,7 +8,7 @@
 //!   image_check      a damaged image                                 -> checker, and the engine beside it
 //!   journal          a damaged log                                   -> store
 //!        |
-//!   session          operations on a pool, commits and crashes included
+//!   session          a driver that does the operations (operation), commits and crashes included
 //!   damage           changes of an image, checksums made right again, so that the fuzzer gets behind them
 //!   seeds, disk      sound pools made by the engine itself; metadata in memory
 //! ```
@@ -25,6 +25,7 @@ mod disk;
 pub mod image_check;
 pub mod image_engine;
 pub mod journal;
+mod operation;
 mod seeds;
 mod session;
 mod sparse;

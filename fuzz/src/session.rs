@@ -4,131 +4,23 @@
 //! finished or aborted, a superblock is written after all blocks of its commit. On a sound pool it watches that no
 //! operation finds damage, that every commit can be written, and that the checker is content with what is on disk.
 
-use crate::disk::Disk;
-use arbitrary::Arbitrary;
+use crate::{
+    disk::Disk,
+    operation::{Device, How, Operation},
+};
 use umbra_base::ErrorCode;
 use umbra_thin::{
     Commit, LogUse, Plan, Pool, Snapshot, ThinError, ThinId,
     log::{Change, Record},
 };
 
-/// Devices of one creation, pairs of one snapshot, blocks of one write: enough to fill a small pool, few enough to
-/// stay fast.
-const ROW_MAX: u32 = 64;
+/// Pairs of one snapshot, blocks of one write: enough to fill a small pool, few enough to stay fast.
 const PAIRS_MAX: usize = 8;
+const WRITE_MAX: u64 = 64;
+/// Steps of one comparison.
+const STEPS_MAX: u32 = 64;
 /// States on disk that the checker looks at before the last one: it takes most of the time.
 const CHECKS_MAX: u32 = 2;
-/// Ids from here on are devices under deletion, in our own pools.
-pub(crate) const FIRST_DOOMED: u32 = 0xF0_0000;
-const WRITE_MAX: u64 = 64;
-
-/// What a driver can do.
-#[derive(Debug, Arbitrary)]
-pub(crate) enum Operation {
-    Create(Device, u8),
-    Snapshot(Vec<(Device, Device)>),
-    Delete(Device, u8),
-    BeginDelete(Device),
-    DeleteStep {
-        budget: u8,
-    },
-    Lookup(Device, Span),
-    Mappings(Device, Span),
-    Leaf(Device, Place),
-    Write {
-        device: Device,
-        at: Place,
-        blocks: u8,
-        how: How,
-    },
-    Discard(Device, Span),
-    ExtendData(u16),
-    ExtendMetadata(u8),
-    ReplayMap {
-        device: Device,
-        at: Place,
-        block: u16,
-        len: u8,
-    },
-    ReplayUnmap(Device, Span),
-    BeginCommit {
-        log: bool,
-    },
-    EndCommit,
-    /// The machine is lost; of a commit under way these blocks arrived, and all of it if it says so.
-    Crash {
-        arrived: u64,
-        whole: bool,
-    },
-}
-
-/// How a block is written.
-#[derive(Debug, Clone, Copy, Arbitrary)]
-pub(crate) enum How {
-    InPlaceIfPossible,
-    Redirected,
-    /// Planned, and given up.
-    Aborted,
-}
-
-/// A device's id: mostly one of few, sometimes at the end of what there is.
-#[derive(Debug, Clone, Copy, Arbitrary)]
-pub(crate) enum Device {
-    Known(u8),
-    /// Around the first id that our own pools reserve.
-    Reserved(u8),
-    Last(u8),
-}
-
-impl Device {
-    fn id(self) -> ThinId {
-        match self {
-            Device::Known(id) => ThinId(id.into()),
-            Device::Reserved(beyond) => ThinId(FIRST_DOOMED - 1 + u32::from(beyond % 4)),
-            Device::Last(beyond) => ThinId(ThinId::MAX.0 - 1 + u32::from(beyond % 4)),
-        }
-    }
-
-    /// It and some that follow.
-    fn row(self, more: u8) -> impl Iterator<Item = ThinId> {
-        (0..=u32::from(more) % ROW_MAX).map(move |i| ThinId(self.id().0 + i))
-    }
-}
-
-/// A virtual block.
-#[derive(Debug, Clone, Copy, Arbitrary)]
-pub(crate) enum Place {
-    Low(u8),
-    Middle(u16),
-    /// Counted from the largest number down.
-    Last(u16),
-    Any(u64),
-}
-
-impl Place {
-    pub(crate) fn block(self) -> u64 {
-        match self {
-            Place::Low(block) => block.into(),
-            Place::Middle(block) => block.into(),
-            Place::Last(back) => u64::MAX - u64::from(back),
-            Place::Any(block) => block,
-        }
-    }
-}
-
-/// A range of virtual blocks.
-#[derive(Debug, Clone, Copy, Arbitrary)]
-pub(crate) struct Span {
-    from: Place,
-    len: u32,
-}
-
-impl Span {
-    fn range(self) -> std::ops::Range<u64> {
-        let from = self.from.block();
-        from..from.saturating_add((self.len % (1 << 21)).into())
-    }
-}
 
 /// A pool that is open.
 #[derive(Debug)]
@@ -184,6 +76,15 @@ impl Session {
             }
             Operation::BeginDelete(device) => self.pool.begin_delete(device.id()),
             Operation::DeleteStep { budget } => self.delete_step((*budget).into()),
+            Operation::Share { from, to, blocks } => {
+                let (from, to) = ((from.0.id(), from.1.block()), (to.0.id(), to.1.block()));
+                self.pool.share(from.0, from.1, to.0, to.1, (*blocks).into())
+            }
+            Operation::Hold => self.pool.reserve_metadata_snapshot(),
+            Operation::Release => self.pool.release_metadata_snapshot(),
+            Operation::Changed { left, right, from, budget } => {
+                self.changed(left.id(), right.map(Device::id), from.block(), (*budget).into())
+            }
             Operation::Lookup(device, span) => self.pool.lookup(device.id(), span.range()).map(drop),
             Operation::Mappings(device, span) => self.pool.mappings(device.id(), span.range()).map(drop),
             Operation::Leaf(device, at) => self.leaf(device.id(), at.block()),
@@ -220,6 +121,27 @@ impl Session {
     fn delete_step(&mut self, budget: u64) -> Result<(), ThinError> {
         let step = self.pool.delete_step(budget)?;
         assert_eq!(step.left, self.pool.has_doomed());
+        Ok(())
+    }
+
+    /// What changed between two devices, or from nothing; each step goes on behind where the last one was.
+    fn changed(
+        &mut self,
+        left: ThinId,
+        right: Option<ThinId>,
+        from: u64,
+        budget: u64,
+    ) -> Result<(), ThinError> {
+        let mut from = from;
+        for _ in 0..STEPS_MAX {
+            let next = match right {
+                Some(right) => self.pool.changed(left, right, from, budget)?.next,
+                None => self.pool.allocated(left, from, budget)?.next,
+            };
+            let Some(next) = next else { break };
+            assert!(next > from, "a step from {from} goes on at {next}");
+            from = next;
+        }
         Ok(())
     }
 
@@ -312,5 +234,5 @@ impl Session {
 
 /// Whether an error says no more than that this cannot be done now.
 fn is_refusal(error: &ThinError) -> bool {
-    !matches!(error.code(), ErrorCode::Corrupt | ErrorCode::Io | ErrorCode::BadState)
+    !matches!(error.code(), ErrorCode::Corrupt | ErrorCode::Io) && !matches!(error, ThinError::Broken)
 }
