@@ -1,4 +1,4 @@
-//! The command line: nothing but a client of the API.
+//! The command line: a client of the API, and a reader of pools in files (`umbra pool check`, `dump`, `delta`, `usage`).
 //!
 //! ```text
 //!   argv -> args (clap types) -> commands (one call) -> shapes (a value) -> output (text | --json) -> stdout
@@ -21,6 +21,7 @@ mod progress;
 pub mod report;
 mod run;
 mod shapes;
+mod stream;
 mod table;
 
 pub use run::{Action, run};

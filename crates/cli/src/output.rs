@@ -7,7 +7,7 @@
 use crate::args::Global;
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
-use umbra_base::{Error, Result};
+use umbra_base::{Error, ExitCode, Result};
 
 /// Version of the JSON shapes: raised when a field changes its meaning or goes away, not when one is added.
 pub const SHAPES: u32 = 1;
@@ -72,6 +72,16 @@ impl Output {
         }
     }
 
+    /// Lets `write` put a long result on stdout, piece by piece. It is done early, and without a word, when the reader
+    /// goes away.
+    pub fn stream(&self, write: impl FnOnce(&mut dyn Write) -> Result<ExitCode>) -> Result<ExitCode> {
+        let mut out =
+            Pipe { out: io::BufWriter::with_capacity(STREAM_BYTES, io::stdout().lock()), gone: false };
+        let written = write(&mut out);
+        let flushed = out.flush().map_err(|source| Error::io("write to stdout", source));
+        if out.gone { Ok(ExitCode::Done) } else { written.and_then(|exit| flushed.map(|()| exit)) }
+    }
+
     /// Says something in passing, on stderr.
     pub fn note(&self, text: &str) {
         if self.talk >= Talk::Normal {
@@ -89,6 +99,34 @@ impl Output {
     /// Whether somebody watches who would like to see progress.
     pub fn watched(&self) -> bool {
         self.talk >= Talk::Normal && io::stderr().is_terminal()
+    }
+}
+
+/// Bytes gathered before they are written.
+const STREAM_BYTES: usize = 64 << 10;
+
+/// Remembers that its reader went away.
+struct Pipe<W> {
+    out: W,
+    gone: bool,
+}
+
+impl<W: Write> Pipe<W> {
+    fn noting<T>(&mut self, did: io::Result<T>) -> io::Result<T> {
+        self.gone |= did.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
+        did
+    }
+}
+
+impl<W: Write> Write for Pipe<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let did = self.out.write(bytes);
+        self.noting(did)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let did = self.out.flush();
+        self.noting(did)
     }
 }
 

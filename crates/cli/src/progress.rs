@@ -1,6 +1,6 @@
-//! Progress of long work, on a terminal only. Phases are told by the service as they begin and end.
+//! Progress of long work, on a terminal only: phases, told by the service as they begin and end, or a bar.
 
-use crate::output::Output;
+use crate::output::{Format, Output};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::time::Duration;
 use umbra_api::v1;
@@ -40,5 +40,39 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// A bar for work whose length is known, for people who watch and did not ask for JSON.
+#[derive(Debug)]
+pub struct Bar(ProgressBar);
+
+impl Bar {
+    pub fn start(output: Output, what: &str) -> Self {
+        let shown = output.watched() && output.format == Format::Text;
+        let bar = if shown { ProgressBar::new(1) } else { ProgressBar::hidden() };
+        bar.set_style(
+            ProgressStyle::with_template("{msg} {wide_bar} {percent}% {elapsed}")
+                .unwrap_or(ProgressStyle::default_bar()),
+        );
+        bar.set_message(what.to_owned());
+        Bar(bar)
+    }
+
+    /// None at all.
+    pub fn hidden() -> Self {
+        Bar(ProgressBar::hidden())
+    }
+
+    /// So much of it is done.
+    pub fn at(&self, done: u64, of: u64) {
+        self.0.set_length(of.max(done));
+        self.0.set_position(done);
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
     }
 }

@@ -45,9 +45,7 @@ fn client(cli: Cli) -> ExitCode {
     let ended: Result<ExitCode> = runtime.block_on(async {
         match cli.command {
             Command::Demo(args) => demo::run(output, args).await,
-            command => {
-                commands::run(&Context { global: cli.global, output }, command).await.map(|()| ExitCode::Done)
-            }
+            command => commands::run(&Context { global: cli.global, output }, command).await,
         }
     });
     runtime.shutdown_background(); // a blocked read of stdin must not hold the exit up

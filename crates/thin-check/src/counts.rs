@@ -1,8 +1,9 @@
 //! Reference counts as the checker finds them: one byte per block in pages made when first needed, and a table for the
 //! few that pass 254.
 //!
-//! A page is small, so that memory follows the mappings that really stand in an image (at most a page for each) and not
-//! the size that its superblock claims.
+//! An image of N blocks can describe at most 16 320 data blocks for each of them, which bounds all pages to some four
+//! times the image. A page is small, so that a sparse image, whose size is only claimed, costs no more than the
+//! mappings that really stand in it: at most a page for each.
 
 use std::collections::{BTreeMap, HashMap};
 

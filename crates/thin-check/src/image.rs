@@ -28,10 +28,15 @@ pub struct FileImage {
 impl FileImage {
     /// Opens the image at `path`.
     pub fn open(path: &Path) -> Result<FileImage> {
-        let what = |source| Error::io(format!("open metadata image {}", path.display()), source);
-        let file = File::open(path).map_err(what)?;
+        let opened = File::open(path);
+        FileImage::over(opened.map_err(|source| Error::io(what(path), source))?, path)
+    }
+
+    /// The image in `file`, opened for reading before; `path` is for messages.
+    pub fn over(file: File, path: &Path) -> Result<FileImage> {
         // The length in the inode is zero for a block device; seeking to the end works for both.
-        let bytes = io::Seek::seek(&mut &file, io::SeekFrom::End(0)).map_err(what)?;
+        let end = io::Seek::seek(&mut &file, io::SeekFrom::End(0));
+        let bytes = end.map_err(|source| Error::io(what(path), source))?;
         if bytes < BLOCK_BYTES as u64 {
             let text = format!("{} is no metadata image: it has {bytes} bytes", path.display());
             return Err(
@@ -40,6 +45,10 @@ impl FileImage {
         }
         Ok(FileImage { file, blocks: bytes / BLOCK_BYTES as u64 })
     }
+}
+
+fn what(path: &Path) -> String {
+    format!("open metadata image {}", path.display())
 }
 
 impl ReadBlock for FileImage {

@@ -39,6 +39,7 @@ pub mod limits;
 mod listing;
 mod losses;
 mod mappings;
+mod names;
 mod node;
 mod problem;
 mod sharing;

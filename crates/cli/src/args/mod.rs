@@ -14,7 +14,7 @@ pub use lun::{
     LunCommand, LunCreate, LunDelete, LunExtend, LunKey, LunList, LunMask, LunMount, LunRename, LunUnmask,
     LunUnmount,
 };
-pub use pool::PoolCommand;
+pub use pool::{DumpFormat, PoolCheck, PoolCommand, PoolDelta, PoolDump, PoolFile, PoolUsage};
 pub use serve::{ArrayCommand, ArrayServe, DemoArgs, Serve};
 pub use set::{BreakArgs, CreateArgs, DeleteArgs, ExposeArgs, ListArgs, ShowArgs, UnexposeArgs};
 

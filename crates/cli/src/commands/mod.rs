@@ -1,4 +1,4 @@
-//! The commands: each parses nothing, makes one client call, and hands a value to [`Output`].
+//! The commands: each parses nothing, makes one client call (or reads one pool), and hands a value to [`Output`].
 
 mod breaking;
 mod create;
@@ -13,7 +13,7 @@ use crate::{
     output::Output,
 };
 use umbra_api::v1;
-use umbra_base::{Error, ErrorCode, Result};
+use umbra_base::{Error, ErrorCode, ExitCode, Result};
 
 /// Objects that one call of a list asks for.
 const PAGE: u32 = 500;
@@ -25,8 +25,15 @@ pub struct Context {
     pub output: Output,
 }
 
-/// Runs a command that is a client of the service or the array.
-pub async fn run(context: &Context, command: Command) -> Result<()> {
+/// Runs a command that is a client of the service or the array, or reads a pool in files.
+pub async fn run(context: &Context, command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Pool(command) => pool::run(context, command).await,
+        command => client(context, command).await.map(|()| ExitCode::Done),
+    }
+}
+
+async fn client(context: &Context, command: Command) -> Result<()> {
     match command {
         Command::Writers => info::writers(context).await,
         Command::Providers => info::providers(context).await,
@@ -40,9 +47,8 @@ pub async fn run(context: &Context, command: Command) -> Result<()> {
         Command::Delete(args) => set::delete(context, args).await,
         Command::Lun(command) => lun::run(context, command).await,
         Command::Host(command) => host::run(context, command).await,
-        Command::Pool(command) => pool::run(context, command).await,
-        Command::Demo(_) | Command::Serve(_) | Command::Array(_) => {
-            Err(Error::new(ErrorCode::Internal, "a serving command came to the clients"))
+        Command::Pool(_) | Command::Demo(_) | Command::Serve(_) | Command::Array(_) => {
+            Err(Error::new(ErrorCode::Internal, "a command came to the clients that is none"))
         }
     }
 }

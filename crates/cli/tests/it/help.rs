@@ -104,6 +104,10 @@ fn the_contracted_commands_are_there() {
         "host delete",
         "host secret",
         "pool status",
+        "pool check",
+        "pool dump",
+        "pool delta",
+        "pool usage",
     ] {
         assert!(there.contains(&format!("umbra {path}")), "{path} is missing");
     }

@@ -13,6 +13,7 @@
 mod books;
 mod kills;
 mod lab;
+mod pool;
 mod postgres;
 mod refusals;
 mod story;

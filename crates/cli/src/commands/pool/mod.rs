@@ -1,4 +1,9 @@
-//! `umbra pool`.
+//! `umbra pool`: the status of the array's pool, and the offline commands on metadata in files.
+
+mod check;
+mod image;
+mod listing;
+mod usage;
 
 use super::Context;
 use crate::{
@@ -7,10 +12,20 @@ use crate::{
     shapes::pool::ArrayStatus,
 };
 use umbra_api::v1::GetArrayStatusRequest;
-use umbra_base::Result;
+use umbra_base::{ExitCode, Result};
 
-pub async fn run(context: &Context, command: PoolCommand) -> Result<()> {
-    let PoolCommand::Status = command;
+pub async fn run(context: &Context, command: PoolCommand) -> Result<ExitCode> {
+    let output = context.output;
+    match command {
+        PoolCommand::Status => status(context).await.map(|()| ExitCode::Done),
+        PoolCommand::Check(args) => check::run(output, &args),
+        PoolCommand::Dump(args) => listing::dump(output, &args),
+        PoolCommand::Delta(args) => listing::delta(output, &args),
+        PoolCommand::Usage(args) => usage::run(output, &args).map(|()| ExitCode::Done),
+    }
+}
+
+async fn status(context: &Context) -> Result<()> {
     let mut client = array(&context.global).await?;
     let status = reply(client.get_status(GetArrayStatusRequest {}).await)?;
     context.output.print(&ArrayStatus::from(status))

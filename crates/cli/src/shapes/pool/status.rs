@@ -1,6 +1,6 @@
 //! The array and its pool.
 
-use super::{given, rfc3339};
+use super::super::{given, rfc3339};
 use crate::{output::Shape, table::or_dash};
 use serde::Serialize;
 use std::io::{self, Write};
