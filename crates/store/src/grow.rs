@@ -35,9 +35,9 @@ impl Core {
         let now = self.pool().data_fill().total;
         check("data", bytes, now * self.block_bytes, limits::DATA_BYTES_MAX)?;
         grow(&*self.backing.data, blocks * self.block_bytes, "pool.data")?;
-        self.grow_map("data", || self.pool().extend_data(blocks))?;
-        self.provision.grow(blocks);
-        Ok(())
+        // Before a writer can get one of the new blocks.
+        self.provision.grow(blocks.max(now));
+        self.grow_map("data", || self.pool().extend_data(blocks))
     }
 
     fn extend_metadata(&self, blocks: u64) -> Result<()> {

@@ -27,8 +27,8 @@ pub const COPY_BYTES: u64 = 1 << 20;
 /// Bytes allocated in the backing at a time (A5): a system call per MiB instead of one per block.
 pub const ALLOCATE_BYTES: u64 = 1 << 20;
 
-/// Times that a change looks for room in a full pool, each after a commit that gave some back. Every round that fails had
-/// its room taken by somebody else; more writers than this at the very last block are told that the pool is full.
+/// Times that a change looks for room in a full pool at least, each after something was given back, before it may fail:
+/// every round that fails had its room taken by somebody else.
 pub const ROUNDS_FOR_ROOM: u32 = 64;
 /// Memory for mappings unless another size is asked for: those of 0.7 TiB at 64 KiB.
 pub const CACHE_BYTES: u64 = 48 << 20;

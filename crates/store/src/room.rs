@@ -125,28 +125,23 @@ impl Core {
         change: impl Fn() -> Result<T, E>,
         full: impl Fn(&E) -> bool,
     ) -> Result<Result<T, E>> {
-        let mut patience = None;
-        for _ in 0..limits::ROUNDS_FOR_ROOM {
+        let (mut rounds, mut until) = (0, None);
+        loop {
             let before = self.releases.load(SeqCst);
             let error = match change() {
                 Err(error) if full(&error) => error,
                 result => return Ok(result),
             };
-            if self.find_given_up(before)? {
-                continue;
-            }
-            if search == Search::GivenUp {
-                return Ok(Err(error));
-            }
-            if self.ask_policy(before)? {
-                continue;
-            }
-            let until = *patience.get_or_insert_with(|| now() + self.room.thresholds.full_wait);
-            if !self.wait_for_release(before, until) {
+            rounds += 1;
+            let until = *until.get_or_insert_with(|| now() + self.room.thresholds.full_wait);
+            let found = self.find_given_up(before)?
+                || search == Search::Everything
+                    && (self.ask_policy(before)? || self.wait_for_release(before, until));
+            // Every round that fails had its room taken by somebody else; that must end, too.
+            if !found || rounds >= limits::ROUNDS_FOR_ROOM && until <= now() {
                 return Ok(Err(error));
             }
         }
-        Ok(change())
     }
 
     /// Whether anything was released since `before`, by somebody or by what is done here.

@@ -7,7 +7,7 @@
 //! What always holds: `owed` is the sum over all devices; a device's own blocks are never counted too high, so a promise
 //! errs on the side of keeping space. Nothing here is on the disk: the array says it again after each opening.
 
-use crate::{core::Core, hold::lock, limits};
+use crate::{core::Core, hold::lock};
 use std::{
     collections::HashMap,
     sync::{
@@ -41,6 +41,8 @@ struct Share {
     reserved: u64,
     quota: Option<u64>,
     own: u64,
+    /// Blocks that it will map and that are not entered yet.
+    pending: u64,
 }
 
 impl Share {
@@ -78,7 +80,8 @@ impl Space {
     /// changed, if `free` blocks are not enough for all that would then be owed.
     pub(crate) fn set(&self, id: ThinId, reserved: u64, quota: Option<u64>, own: u64, free: u64) -> bool {
         let mut table = lock(&self.table);
-        let share = Share { reserved, quota, own };
+        let pending = table.shares.get(&id).map_or(0, |share| share.pending);
+        let share = Share { reserved, quota, own, pending };
         let before = table.shares.get(&id).map_or(0, Share::owed);
         if share.owed() > before && table.owed - before + share.owed() > free {
             return false;
@@ -102,22 +105,39 @@ impl Space {
         if self.any.load(Relaxed) { lock(&self.table).owed } else { 0 }
     }
 
-    /// A device takes a block of which `free` are left afterwards; `maps` is what it will map then.
-    pub(crate) fn take(&self, id: ThinId, free: u64, maps: u64) -> std::result::Result<(), Refusal> {
+    /// A device takes a block; `free` are left afterwards. It maps `mapped` now, and one more with a `fresh` one.
+    pub(crate) fn take(
+        &self,
+        id: ThinId,
+        free: u64,
+        mapped: u64,
+        fresh: bool,
+    ) -> std::result::Result<(), Refusal> {
         if !self.any.load(Relaxed) {
             return Ok(());
         }
         let mut table = lock(&self.table);
         let share = table.shares.get(&id).copied();
-        if let Some(blocks) = share.and_then(|share| share.quota).filter(|quota| maps > *quota) {
+        let maps = |share: &Share| mapped + share.pending + u64::from(fresh);
+        if let Some(blocks) = share.and_then(|share| share.quota.filter(|quota| maps(&share) > *quota)) {
             return Err(Refusal::Quota { blocks });
         }
         let others = table.owed - share.map_or(0, |share| share.owed());
         if free < others {
             return Err(Refusal::Owed { blocks: others });
         }
-        table.change(id, |share| share.own += 1);
+        table.change(id, |share| {
+            share.own += 1;
+            share.pending += u64::from(fresh);
+        });
         Ok(())
+    }
+
+    /// So many fresh blocks of a device are entered, or will not be.
+    pub(crate) fn settle(&self, id: ThinId, fresh: u64) {
+        if self.any.load(Relaxed) {
+            lock(&self.table).change(id, |share| share.pending = share.pending.saturating_sub(fresh));
+        }
     }
 
     /// A device has `blocks` fewer of its own: given back, or discarded.
@@ -167,17 +187,19 @@ impl Core {
 
     /// Blocks that no snapshot shares with the device. Writes meanwhile may be missed: too few is the safe side.
     fn count_own(&self, id: ThinId) -> Result<u64> {
-        let (mut own, mut from) = (0, 0);
-        let mapped = self.pool().details(id)?.mapped_blocks;
-        let mut seen = 0;
-        while seen < mapped {
-            let runs = self.pool().lookup(id, from..from + limits::BLOCKS_PER_LOOKUP)?;
-            let here = runs.iter().filter_map(|run| run.at.map(|at| (run.len, at.shared)));
-            for (len, shared) in here {
-                seen += len;
-                own += if shared { 0 } else { len };
+        let (mut own, mut from) = (0, Some(0));
+        while let Some(offset) = from {
+            let step = self.allocated(id, offset)?;
+            for run in &step.runs {
+                let first = run.offset / self.block_bytes;
+                let runs = self.pool().lookup(id, first..first + run.len / self.block_bytes)?;
+                own += runs
+                    .iter()
+                    .filter(|run| run.at.is_some_and(|at| !at.shared))
+                    .map(|run| run.len)
+                    .sum::<u64>();
             }
-            from += limits::BLOCKS_PER_LOOKUP;
+            from = step.next;
         }
         Ok(own)
     }
@@ -195,10 +217,10 @@ mod tests {
         let space = Space::default();
         assert!(space.set(A, 3, None, 1, 10));
         assert_eq!(space.owed(), 2);
-        assert_eq!(space.take(B, 2, 1), Ok(()));
-        assert_eq!(space.take(B, 1, 2), Err(Refusal::Owed { blocks: 2 }));
-        assert_eq!((space.take(A, 1, 2), space.take(A, 0, 3)), (Ok(()), Ok(())));
-        assert_eq!((space.owed(), space.take(B, 0, 2)), (0, Ok(())));
+        assert_eq!(space.take(B, 2, 0, true), Ok(()));
+        assert_eq!(space.take(B, 1, 1, true), Err(Refusal::Owed { blocks: 2 }));
+        assert_eq!((space.take(A, 1, 1, true), space.take(A, 0, 2, true)), (Ok(()), Ok(())));
+        assert_eq!((space.owed(), space.take(B, 0, 1, true)), (0, Ok(())));
         space.lost(A, 2);
         assert_eq!(space.owed(), 2);
         space.forget(A);
@@ -220,8 +242,11 @@ mod tests {
     fn a_quota_bounds_what_a_device_maps() {
         let space = Space::default();
         assert!(space.set(A, 0, Some(2), 0, 0));
-        assert_eq!(space.take(A, 5, 2), Ok(()));
-        assert_eq!(space.take(A, 5, 3), Err(Refusal::Quota { blocks: 2 }));
-        assert_eq!(space.take(B, 5, 3), Ok(()));
+        assert_eq!(space.take(A, 5, 1, true), Ok(()));
+        assert_eq!(space.take(A, 5, 1, true), Err(Refusal::Quota { blocks: 2 }), "one is on its way");
+        space.settle(A, 1);
+        assert_eq!(space.take(A, 5, 2, false), Ok(()), "a copy maps no more");
+        assert_eq!(space.take(A, 5, 2, true), Err(Refusal::Quota { blocks: 2 }));
+        assert_eq!(space.take(B, 5, 3, true), Ok(()));
     }
 }

@@ -125,8 +125,8 @@ impl ThinVolume {
         if !matches!(plan, Plan::InPlace(_)) {
             let (free, mapped) =
                 (pool.data_fill().free, pool.details(self.id).map_err(failed)?.mapped_blocks);
-            let maps = mapped + u64::from(matches!(plan, Plan::Fresh { .. }));
-            if let Err(refusal) = self.core.space.take(self.id, free, maps) {
+            let fresh = matches!(plan, Plan::Fresh { .. });
+            if let Err(refusal) = self.core.space.take(self.id, free, mapped, fresh) {
                 pool.abort_write(plan);
                 return Err(piece.doing.refused(refusal));
             }
@@ -189,7 +189,14 @@ impl ThinVolume {
             self.give_up(plans);
             return Err(piece.doing.failed(error));
         }
-        let together = if target == Target::Fresh { Together::Yes } else { Together::No };
+        self.settle(plans);
+        let mut together = Together::No;
+        if target == Target::Fresh {
+            together = Together::Yes;
+            // What was redirected may have been its own before; it is not one block more then.
+            let copies = plans.iter().filter(|(_, plan)| matches!(plan, Plan::Copy { .. })).count();
+            self.core.space.lost(self.id, copies as u64);
+        }
         self.core.log(&map_changes(self.id, moved.iter().copied()), together)?;
         for (vblock, block) in moved {
             let known = Known::At { block, private: true };
@@ -199,9 +206,15 @@ impl ThinVolume {
     }
 
     fn give_up(&self, plans: &[(u64, Plan)]) {
+        let taken = plans.iter().filter(|(_, plan)| !matches!(plan, Plan::InPlace(_))).count();
+        self.core.space.lost(self.id, taken as u64);
+        self.settle(plans);
         let mut pool = self.core.pool();
-        let fresh = plans.iter().filter(|(_, plan)| !matches!(plan, Plan::InPlace(_))).count();
-        self.core.space.lost(self.id, fresh as u64);
         plans.iter().for_each(|(_, plan)| pool.abort_write(*plan));
+    }
+
+    fn settle(&self, plans: &[(u64, Plan)]) {
+        let fresh = plans.iter().filter(|(_, plan)| matches!(plan, Plan::Fresh { .. })).count();
+        self.core.space.settle(self.id, fresh as u64);
     }
 }

@@ -207,6 +207,7 @@ fn a_quota_ends_a_device_and_nobody_else() {
     store.create(ThinId(2)).unwrap();
     store.allow(ThinId(1), Allowance { reserved_bytes: 0, quota_bytes: Some(2 * BLOCK) }).unwrap();
     let (bounded, other) = (volume(&store, 1), volume(&store, 2));
+    assert_eq!(bounded.write(0, &blocks(3)).unwrap_err().code(), ErrorCode::LimitReached);
     bounded.write(0, &blocks(2)).unwrap();
     assert_eq!(bounded.write(2 * BLOCK, &[1; 512]).unwrap_err().code(), ErrorCode::LimitReached);
     bounded.write(0, &[2; 512]).unwrap();
