@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 use umbra_ring::{Backend, Buf, Completion, Config, Shard, Workers};
 
 /// Far beyond what anything here takes; a test that reaches it has lost a completion.
-const LOST: Duration = Duration::from_secs(60);
+pub const LOST: Duration = Duration::from_secs(60);
 
 /// Runs `test` with a shard of each engine. Without io_uring in this kernel, says so and runs the other.
 pub fn with_both(test: impl Fn(&mut Lab)) {
