@@ -161,9 +161,9 @@ mod tests {
         assert_eq!(provision.take(&file, 3).unwrap(), Content::Unknown);
         assert_eq!(provision.take(&file, 4).unwrap(), Content::Zeroes);
         assert_eq!(lock(&file.0).0, 1);
-        provision.punch(&file, &[2..4]);
+        provision.punch(&file, &[2..3, 3..4]);
         assert_eq!(provision.take(&file, 3).unwrap(), Content::Zeroes);
-        assert_eq!(*lock(&file.0), (2, 1));
+        assert_eq!(*lock(&file.0), (2, 2));
     }
 
     #[test]
