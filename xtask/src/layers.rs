@@ -44,7 +44,7 @@ const TABLE: &[(&str, &[&str])] = &[
         ],
     ),
     // Benches are programs for developers; nothing builds on them.
-    ("umbra-bench-pool", &["umbra-base", "umbra-ring", "umbra-store", "umbra-thin"]),
+    ("umbra-bench-pool", &["umbra-ring", "umbra-store", "umbra-thin"]),
     ("xtask", &[]),
 ];
 

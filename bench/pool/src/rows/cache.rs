@@ -1,0 +1,44 @@
+//! Row 6: random reads over 1 TiB mapped with caches of 64 MiB, beside the same over 1 GiB.
+//!
+//! The data is all hole, and reading a hole costs the same wherever it is; what differs is how mappings are found.
+
+use crate::{
+    door::Way,
+    image::Image,
+    lab::Lab,
+    places::Order,
+    report::{Goal, Line, Report, tell},
+    rounds::{Contender, alternate},
+    run::{Work, alone},
+    submit::{Limit, Load},
+};
+use anyhow::Result;
+use umbra_ring::Backend;
+
+/// Bytes for what is known of mappings.
+const CACHE: u64 = 64 << 20;
+const LARGE: u64 = 1 << 40;
+const SMALL: u64 = 1 << 30;
+/// Reads after which the cache holds what it can: five for each of its lines.
+const WARM: u64 = 600_000;
+
+pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
+    let large = lab.huge()?.stage(lab, Some(CACHE))?;
+    let small = Image::new(lab, &[SMALL])?.stage(lab, Some(CACHE))?;
+    tell("filling the cache");
+    let load =
+        Load { backend: Backend::Auto, depth: 32, way: Way::Read, len: 4096, limit: Limit::Count(WARM) };
+    alone(&large.luns[0], Work { load, order: Order::Random, span: LARGE }, &lab.workers)?;
+    for depth in [1, 32] {
+        let work = |span| lab.timed(Backend::Auto, depth, Way::Read, 4096, Order::Random, span);
+        let mut contenders = [
+            Contender::new("1 TiB", || alone(&large.luns[0], work(LARGE), &lab.workers)),
+            Contender::new("1 GiB", || alone(&small.luns[0], work(SMALL), &lab.workers)),
+        ];
+        let series = alternate(lab.rounds, lab.slices, &mut contenders)?;
+        let case = format!("4 KiB random read over 1 TiB, QD {depth}");
+        let line = Line::rates(6, case, &series[0], "over 1 GiB", &series[1]);
+        report.add(&line.goal(Goal::RatioAtLeast(0.5)))?;
+    }
+    Ok(())
+}

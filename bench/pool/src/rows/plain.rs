@@ -1,0 +1,45 @@
+//! Row 1: I/O on a volume that is all mapped and its own, beside the raw file through the same ring.
+
+use crate::{
+    door::{Raw, Way},
+    lab::{Lab, Stage},
+    places::Order,
+    report::{Goal, Line, Report},
+    rounds::{Contender, alternate},
+    run::{Work, alone},
+};
+use anyhow::Result;
+use umbra_ring::Backend;
+
+const BYTES: u64 = 1 << 30;
+const GOAL: Goal = Goal::RatioAtLeast(0.9);
+const KINDS: [(&str, Way, u64, Order); 4] = [
+    ("4 KiB random read", Way::Read, 4 << 10, Order::Random),
+    ("4 KiB random write in place", Way::Write, 4 << 10, Order::Random),
+    ("1 MiB sequential read", Way::Read, 1 << 20, Order::Sequential),
+    ("1 MiB sequential write", Way::Write, 1 << 20, Order::Sequential),
+];
+
+pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
+    let stage = lab.stage(1, BYTES, 64 << 20)?;
+    let raw = lab.raw("raw", BYTES)?;
+    for backend in [Backend::Uring, Backend::Plain] {
+        for (name, way, len, order) in KINDS {
+            for depth in [1, 32] {
+                let case = format!("{name}, QD {depth}, {backend}");
+                let work = lab.timed(backend, depth, way, len, order, BYTES);
+                report.add(&compare(lab, case, work, &stage, &raw)?)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn compare(lab: &Lab, case: String, work: Work, stage: &Stage, raw: &Raw) -> Result<Line> {
+    let mut contenders = [
+        Contender::new("pool", || alone(&stage.luns[0], work, &lab.workers)),
+        Contender::new("raw", || alone(raw, work, &lab.workers)),
+    ];
+    let series = alternate(lab.rounds, lab.slices, &mut contenders)?;
+    Ok(Line::rates(1, case, &series[0], "raw file", &series[1]).goal(GOAL))
+}
