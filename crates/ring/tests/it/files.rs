@@ -320,6 +320,7 @@ fn a_file_closes_when_its_last_handle_and_operation_are_gone() {
         let file = lab.shard.file(ours);
         drop(file);
         lab.start();
-        assert_eq!(peer.read(&mut [0]).unwrap(), 0, "the other end is closed");
+        // Unlike a single read, this goes on when the kernel's own work for the ring interrupts it.
+        assert_eq!(peer.read_to_end(&mut Vec::new()).unwrap(), 0, "the other end is closed");
     });
 }
