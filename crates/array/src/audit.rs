@@ -22,6 +22,14 @@ pub struct Principal {
     pub pid: Option<i32>,
 }
 
+impl Principal {
+    /// The array itself, for what it does unasked.
+    pub fn of_this_process() -> Self {
+        let pid = rustix::process::getpid().as_raw_nonzero().get();
+        Principal { uid: rustix::process::geteuid().as_raw(), pid: Some(pid) }
+    }
+}
+
 /// The log.
 #[derive(Debug)]
 pub struct Audit {

@@ -16,6 +16,7 @@
 mod audit;
 mod catalogue;
 mod clock;
+mod config;
 mod driver;
 mod faults;
 mod folder;
@@ -30,6 +31,7 @@ mod serve;
 mod server;
 mod unit;
 
+pub use config::{DEFAULT_CONFIG, PoolTuning, config_file};
 pub use serve::{Options, PoolFiles, Server, serve};
 pub use server::Addresses;
 pub use umbra_target::PortalAuth;

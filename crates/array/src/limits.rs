@@ -28,10 +28,26 @@ pub const TEXT_BYTES: usize = 4_096;
 pub const ITEMS: usize = 1_024;
 /// Lease of a pending set, at most.
 pub const LEASE_MAX: Duration = Duration::from_secs(600);
-/// New sets are refused when more than so many hundredths of the data or metadata space are used (A7).
-pub const POOL_FULL_PERCENT: u64 = 95;
+/// New sets are refused when more than so many hundredths of the metadata are used (A7). For data there are thresholds.
+pub const METADATA_FULL_PERCENT: u64 = 95;
+/// Devices that one search for room deletes at most: those of a whole set.
+pub const BURIED_AT_ONCE: usize = 2 * umbra_base::limits::LUNS_PER_SET;
+/// A search for room waits so long for a device that is being deleted already.
+pub const BURIAL: Duration = Duration::from_secs(1);
+/// Percents that thresholds of space may have.
+pub const PERCENTS: std::ops::RangeInclusive<u8> = 1..=100;
+/// The longest that a full pool may queue writes. Most initiators give a command up after 30 s.
+pub const FULL_WAIT_MAX: Duration = Duration::from_secs(3600);
+/// Memory for what is known of mappings, at least and at most.
+pub const CACHE_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=64 << 30;
+/// Bytes of a configuration file.
+pub const CONFIG_BYTES: u64 = 1 << 20;
 /// Items of one page of a list, unless fewer are asked for.
 pub const PAGE: usize = 256;
+/// Runs of one page of a comparison, unless fewer are asked for: 100 KiB on the wire.
+pub const DIFFERENCES: usize = 4_096;
+/// Looks at the pool for one page of a comparison, each of a bounded number of metadata blocks.
+pub const LOOKS_PER_PAGE: u32 = 256;
 /// The longest that a wait for a lease sleeps before it looks at the boot-time clock again: the sleep itself does not
 /// count through a suspend.
 pub const LEASE_LOOK: Duration = Duration::from_secs(1);

@@ -13,7 +13,8 @@ use crate::{
     audit::Audit,
     catalogue::{CatalogueStore, SqliteCatalogue},
     clock::{Clock, SystemClock},
-    driver::{Array, Background, Parts},
+    config::PoolTuning,
+    driver::{Array, Background, GiveUp, Parts},
     folder::Folder,
     limits,
     portal::{Hosts, TargetFront},
@@ -47,6 +48,10 @@ pub struct Options {
     pub auth: PortalAuth,
     /// Where the pool is, if not in the folder.
     pub files: Option<PoolFiles>,
+    /// A file with more on how the pool is to be served; see [`PoolTuning`].
+    pub config: Option<PathBuf>,
+    /// What wins over that file.
+    pub tuning: PoolTuning,
 }
 
 /// Files of a pool that are not in the array's folder. Its log is there nevertheless.
@@ -68,6 +73,8 @@ impl Options {
             listen: Vec::new(),
             auth: PortalAuth::Chap,
             files: None,
+            config: None,
+            tuning: PoolTuning::default(),
         }
     }
 }
@@ -149,8 +156,10 @@ impl Server {
             .enable_all()
             .build()
             .map_err(|source| Error::io("start the management threads", source))?;
+        let tuning = options.tuning.clone().or_from(options.config.as_deref())?;
+        let thresholds = tuning.thresholds()?;
         let folder = Folder::open(&options.dir)?;
-        let store = Arc::new(open_pool(&folder, &options)?);
+        let store = Arc::new(open_pool(&folder, &options, &tuning)?);
         folder.remove_stale_sockets()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (catalogue, opened) =
@@ -160,7 +169,9 @@ impl Server {
         let audit = Arc::new(Audit::open(&folder.audit(), clock.clone())?);
         let (target, iqn) = make_target(&catalogue, &secrets);
         let front = Arc::new(TargetFront(target.clone()));
-        let array = Array::start(Parts { catalogue, store: store.clone(), front, secrets, clock }, opened)?;
+        let parts = Parts { catalogue, store: store.clone(), front, secrets, clock, thresholds };
+        let array = Array::start(parts, opened)?;
+        store.set_policy(Arc::new(GiveUp::new(&array, audit.clone())));
         let background = Background::start(&array)?;
         let addresses = open_portals(&target, &options, &folder, iqn)?;
         let management = manage(&runtime, &folder, &array, audit, &addresses)?;
@@ -204,7 +215,7 @@ impl Server {
 }
 
 /// Opens the pool. One that is to be made needs a size: the one given, or that of a data file which is there already.
-fn open_pool(folder: &Folder, options: &Options) -> Result<ThinPoolStore> {
+fn open_pool(folder: &Folder, options: &Options, tuning: &PoolTuning) -> Result<ThinPoolStore> {
     let files = options.files.clone().unwrap_or_else(|| folder.pool_files());
     let length = |path: &Path| std::fs::metadata(path).map_or(0, |meta| meta.len());
     let size = options.size.unwrap_or_else(|| length(&files.data));
@@ -217,6 +228,8 @@ fn open_pool(folder: &Folder, options: &Options) -> Result<ThinPoolStore> {
     }
     let mut params = PoolParams::new(size);
     params.block_bytes = options.block_size.unwrap_or(params.block_bytes);
+    params.cache_bytes = tuning.cache_bytes(params.cache_bytes)?;
+    params.thresholds = tuning.thresholds()?;
     ThinPoolStore::on(Backing::at(&files.meta, &files.data, &folder.pool_log())?, params)
 }
 

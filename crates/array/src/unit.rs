@@ -64,7 +64,8 @@ impl LogicalUnit for Unit {
 /// The pool's refusal as SCSI tells it.
 fn medium(error: Error) -> MediumError {
     match error.code() {
-        ErrorCode::InsufficientStorage => MediumError::NoSpace,
+        // A LUN at its quota is as full as one in a full pool.
+        ErrorCode::InsufficientStorage | ErrorCode::LimitReached => MediumError::NoSpace,
         ErrorCode::BadState => MediumError::ReadOnly,
         ErrorCode::InvalidArgument => MediumError::OutOfRange,
         _ => MediumError::Io(error.into()),

@@ -1,5 +1,6 @@
 //! Values on the command line that clap does not know: sizes and labels.
 
+use crate::args::Reserve;
 use umbra_base::{limits, size};
 
 /// `512M`, `10G`.
@@ -8,6 +9,14 @@ pub fn size_arg(text: &str) -> Result<u64, String> {
         Some(hint) => format!("{}; {hint}", error.message()),
         None => error.message().to_owned(),
     })
+}
+
+/// `all`, or a size.
+pub fn reserve_arg(text: &str) -> Result<Reserve, String> {
+    match text {
+        "all" => Ok(Reserve::All),
+        size => size_arg(size).map(Reserve::Bytes).map_err(|why| format!("{why}, or `all`")),
+    }
 }
 
 /// `NAME=VALUE`.
@@ -27,6 +36,12 @@ mod tests {
     fn a_wrong_size_is_answered_with_what_a_size_looks_like() {
         assert!(size_arg("10X").unwrap_err().contains("512M"));
         assert_eq!(size_arg("10G"), Ok(10 << 30));
+    }
+
+    #[test]
+    fn a_reservation_is_a_size_or_everything() {
+        assert_eq!((reserve_arg("all"), reserve_arg("1G")), (Ok(Reserve::All), Ok(Reserve::Bytes(1 << 30))));
+        assert!(reserve_arg("most").unwrap_err().contains("`all`"));
     }
 
     #[test]

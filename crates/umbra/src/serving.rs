@@ -1,6 +1,7 @@
 //! The two servers: what the command line says becomes what their crates ask for.
 
 use crate::logging;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use umbra_array::PortalAuth;
 use umbra_base::{Error, ExitCode, Result};
@@ -20,6 +21,13 @@ pub fn array(global: &Global, serve: ArrayServe) -> ExitCode {
         block_size: serve.block_size,
         listen: serve.listen,
         auth,
+        config: umbra_array::config_file(serve.config),
+        tuning: umbra_array::PoolTuning {
+            low_percent: serve.low,
+            critical_percent: serve.critical,
+            full_wait: serve.full_wait.map(Duration::from_secs),
+            cache_bytes: serve.cache_size,
+        },
         files: serve.data.zip(serve.meta).map(|(data, meta)| umbra_array::PoolFiles { data, meta }),
     };
     ended(global, umbra_array::serve(options))

@@ -145,7 +145,7 @@ fn first_row(conn: &Connection, array: ArrayId) -> rusqlite::Result<Opened> {
 mod tests {
     use super::*;
     use crate::{
-        model::{Edit, Thin},
+        model::{Edit, Lun, Reserve, Thin},
         rules::fixture::{World, host},
     };
     use std::os::unix::fs::PermissionsExt;
@@ -178,6 +178,56 @@ mod tests {
         assert_eq!(opened, Opened::Found);
         assert_eq!(*again.read(), *before);
         assert!(!before.luns.is_empty() && !before.sets.is_empty() && !before.masks.is_empty());
+    }
+
+    #[test]
+    fn a_catalogue_of_version_1_opens_with_luns_that_reserve_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.sqlite");
+        let before = {
+            let store = open(&path);
+            let mut all = Change::new();
+            for edit in World::everything() {
+                all.push(edit);
+            }
+            store.commit(0, &all).unwrap()
+        };
+        // As the first version wrote it.
+        let conn = Connection::open(&path).unwrap();
+        let old = "UPDATE lun SET record = json_remove(record, '$.reserve', '$.quota_bytes')";
+        assert!(conn.execute(old, ()).unwrap() > 0);
+        conn.execute("DELETE FROM migration WHERE version > 1", ()).unwrap();
+        drop(conn);
+        let again = open(&path);
+        assert_eq!(*again.read(), *before);
+        assert!(again.read().luns.values().all(|lun| lun.reserve.bytes(lun.size_bytes) == 0));
+        let conn = Connection::open(&path).unwrap();
+        let version: u32 =
+            conn.query_row("SELECT max(version) FROM migration", (), |row| row.get(0)).unwrap();
+        assert_eq!(version, 2, "programs that would lose a reservation keep away");
+    }
+
+    #[test]
+    fn reservations_and_quotas_read_back_as_they_were() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.sqlite");
+        let reserves = [Reserve::Nothing, Reserve::Bytes(4096), Reserve::All];
+        let before = {
+            let store = open(&path);
+            let luns = World::new().cat.luns;
+            let lun = luns.values().next().unwrap();
+            for (n, reserve) in reserves.into_iter().enumerate() {
+                let (id, thin) = (umbra_base::LunId(uuid::Uuid::from_u128(n as u128)), Thin(n as u32));
+                let quota_bytes = (n > 0).then_some(n as u64);
+                let name = format!("lun{n}");
+                let mut change = Change::new();
+                change.push(Edit::PutLun(Lun { id, name, thin, reserve, quota_bytes, ..(**lun).clone() }));
+                store.commit(n as u64, &change).unwrap();
+            }
+            store.read()
+        };
+        assert_eq!(*open(&path).read(), *before);
+        assert_eq!(before.luns.values().map(|lun| lun.reserve).collect::<Vec<_>>(), reserves);
     }
 
     #[test]

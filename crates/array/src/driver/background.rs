@@ -1,7 +1,9 @@
-//! Work that nobody waits for: doomed devices leave the pool, sets whose lease has run out are given up (S6).
+//! Work that nobody waits for: doomed devices leave the pool, sets whose lease has run out are given up (S6), hosts are
+//! told of sets that were given up for want of space (A7).
 //!
-//! What always holds: a device is handed to the reaper after the fence that hides it, never before. Both threads end
-//! when the array stops; what is left undone stands in the catalogue and is done after the next start.
+//! What always holds: a device is handed to the reaper after the fence that hides it, never before, except those of a set
+//! that is given up for want of space: its hosts meet errors until they are told. All threads end when the array stops;
+//! what is left undone stands in the catalogue and is done after the next start.
 
 use super::{Array, lock, present::thin_id};
 use crate::{
@@ -31,6 +33,49 @@ struct Queue {
     stopped: bool,
 }
 
+/// Tells stale hosts where the one who made them stale cannot wait for a fence.
+#[derive(Debug, Default)]
+pub struct Herald {
+    call: Mutex<Call>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Call {
+    #[default]
+    Silent,
+    Called,
+    Stopped,
+}
+
+impl Herald {
+    /// There are stale hosts.
+    pub fn call(&self) {
+        self.set(Call::Called);
+    }
+
+    fn set(&self, what: Call) {
+        let mut call = lock(&self.call);
+        if *call != Call::Stopped {
+            *call = what;
+        }
+        drop(call);
+        self.changed.notify_all();
+    }
+
+    /// Waits to be called; false when the array stops.
+    fn next(&self) -> bool {
+        let call = lock(&self.call);
+        let called = self.changed.wait_while(call, |call| *call == Call::Silent);
+        let mut call = called.unwrap_or_else(PoisonError::into_inner);
+        let goes_on = *call != Call::Stopped;
+        if goes_on {
+            *call = Call::Silent;
+        }
+        goes_on
+    }
+}
+
 impl Reaper {
     /// Hands devices over.
     pub fn push(&self, thins: Vec<Thin>) {
@@ -55,7 +100,21 @@ impl Reaper {
         }
     }
 
-    fn done(&self) {
+    /// The next device, for somebody who does not wait for one.
+    pub(super) fn take(&self) -> Option<Thin> {
+        let mut queue = lock(&self.queue);
+        let thin = queue.thins.pop_front()?;
+        queue.in_hand += 1;
+        Some(thin)
+    }
+
+    /// Whether somebody is deleting a device just now.
+    pub(super) fn is_at_work(&self) -> bool {
+        lock(&self.queue).in_hand > 0
+    }
+
+    /// A device that was taken is done with.
+    pub(super) fn done(&self) {
         lock(&self.queue).in_hand -= 1;
         self.changed.notify_all();
     }
@@ -82,7 +141,7 @@ impl Reaper {
     }
 }
 
-/// The two threads.
+/// The threads.
 #[derive(Debug)]
 pub struct Background {
     array: Arc<Array>,
@@ -94,7 +153,8 @@ impl Background {
     pub fn start(array: &Arc<Array>) -> Result<Self> {
         let reaper = spawn("reaper", Arc::downgrade(array), reap)?;
         let warden = spawn("warden", Arc::downgrade(array), watch)?;
-        Ok(Background { array: array.clone(), threads: vec![reaper, warden] })
+        let herald = spawn("herald", Arc::downgrade(array), tell)?;
+        Ok(Background { array: array.clone(), threads: vec![reaper, warden, herald] })
     }
 
     /// Ends them, after what they have in hand.
@@ -104,6 +164,7 @@ impl Background {
 
     fn end(&mut self) {
         self.array.reaper.stop();
+        self.array.herald.set(Call::Stopped);
         self.array.lease_changed.notify_all();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
@@ -137,6 +198,14 @@ fn reap(array: &Array) {
             array.reaper.pause(limits::DELETE_RETRY);
         }
         array.reaper.done();
+    }
+}
+
+fn tell(array: &Array) {
+    while array.herald.next() {
+        if let Err(error) = array.present_stale() {
+            tracing::warn!(error = ?error, "tell hosts of what was given up");
+        }
     }
 }
 

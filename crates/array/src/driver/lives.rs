@@ -14,7 +14,7 @@ use crate::{
 };
 use std::{sync::Arc, time::Duration};
 use umbra_base::{Error, ErrorCode, LunId, Result, SetId, limits as shared};
-use umbra_store::{Cut, Mode, Snapshot, ThinId};
+use umbra_store::{Cut, Snapshot, ThinId};
 use uuid::Uuid;
 
 /// A cut that was made and is not committed yet.
@@ -37,7 +37,7 @@ impl Array {
     ) -> Result<(Outcome, Arc<SnapshotSet>)> {
         let id = new.id;
         let lease = lease_length(lease)?.unwrap_or(shared::SET_LEASE);
-        self.pool_has_room()?;
+        self.has_room_for_a_set()?;
         let (outcome, ()) = self.change(|turn| {
             let thins = match begin::check_new(&turn.cat, &new, host::find(&turn.cat, creator)?)? {
                 Checked::Known => return Ok((Decision::unchanged(), ())),
@@ -241,7 +241,7 @@ impl Array {
         lock(&self.leases).cut(set)
     }
 
-    fn busy_with(&self, key: &str) -> Result<(Arc<SnapshotSet>, super::BusyWith<'_>)> {
+    pub(super) fn busy_with(&self, key: &str) -> Result<(Arc<SnapshotSet>, super::BusyWith<'_>)> {
         let id = self.set(key)?.id;
         let busy = self.busy.with(id);
         // It may have changed while somebody else was busy with it.
@@ -268,36 +268,6 @@ impl Array {
     ) -> Result<(Outcome, Arc<SnapshotSet>)> {
         let outcome = self.decide(|cat| decide(cat, set::find(cat, &id.to_string())?))?;
         Ok((outcome, self.set(&id.to_string())?))
-    }
-
-    /// Originals come before copies (A7): a pool that is nearly full takes no new sets.
-    fn pool_has_room(&self) -> Result<()> {
-        let usage = self.store().usage();
-        if usage.mode != Mode::ReadWrite {
-            return Err(Error::new(
-                ErrorCode::BadState,
-                format!("the pool takes no changes: it is {:?}", usage.mode),
-            )
-            .hint("see `umbra pool status`"));
-        }
-        let nearly_full = |used: u64, total: u64| {
-            used.saturating_mul(100) > total.saturating_mul(limits::POOL_FULL_PERCENT)
-        };
-        for (what, used, total) in [
-            ("data", usage.data_used, usage.data_total),
-            ("metadata", usage.metadata_used, usage.metadata_total),
-        ] {
-            if nearly_full(used, total) {
-                return Err(Error::new(
-                    ErrorCode::InsufficientStorage,
-                    format!("{used} of the pool's {total} {what} blocks are used: too full for a new set"),
-                )
-                .hint("delete sets or LUNs that nobody needs, or extend the pool")
-                .param("used", used)
-                .param("total", total));
-            }
-        }
-        Ok(())
     }
 }
 

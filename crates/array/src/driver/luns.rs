@@ -2,9 +2,9 @@
 
 use super::{Array, present::thin_id};
 use crate::{
-    model::{Access, Catalogue, Host, Lun},
+    model::{Access, Catalogue, Host, Lun, Reserve},
     rules::{
-        Decision, Outcome, host,
+        Decision, Outcome, check, host,
         lun::{self, NewLun},
     },
 };
@@ -21,6 +21,7 @@ impl Array {
             }
             let thin = turn.take_thins(1)?[0];
             self.store().create(thin_id(thin))?;
+            self.promise(thin, &new)?;
             Ok((lun::create(&turn.cat, new, thin, self.clock().unix())?, ()))
         })?;
         Ok((outcome, self.lun(&id.to_string())?))
@@ -34,9 +35,15 @@ impl Array {
         })
     }
 
-    /// Makes a LUN larger.
+    /// Makes a LUN larger, and with it what is kept for one that reserves all that it can need.
     pub fn extend_lun(&self, key: &str, size_bytes: u64, if_revision: u64) -> Result<(Outcome, Arc<Lun>)> {
-        self.change_lun(key, |cat, lun| lun::extend(cat, lun, size_bytes, if_revision))
+        self.change_lun(key, |cat, lun| {
+            let decision = lun::extend(cat, lun, size_bytes, if_revision)?;
+            if decision.outcome == Outcome::Changed && lun.reserve == Reserve::All {
+                self.allow(&Lun { size_bytes: check::size(size_bytes)?, ..lun.clone() })?;
+            }
+            Ok(decision)
+        })
     }
 
     /// Gives a LUN another name.

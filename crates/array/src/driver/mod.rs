@@ -1,37 +1,43 @@
 //! The driver: carries out what the rules decide, on catalogue, pool and target.
 //!
 //! ```text
-//!   change lock:  read -> decide (-> thin device made, durable) -> commit          presenting lock: fence, show
-//!                                                       |                                    |
-//!                                                       \--- then, and only then ------------+--> reaper: delete
+//!   change lock:  read -> decide (-> thin device made, durable) -> commit, mark hosts stale
+//!                                                       |
+//!                  presenting lock: take the stale hosts, fence, show --- then, and only then ---> reaper: delete
 //! ```
 //!
 //! The order survives a crash between any two steps: a device is in the pool before the catalogue knows it (else an
 //! orphan, collected at start), and out of the catalogue before it leaves the pool (else doomed, deleted at start).
-//! Fences come after the commit: a crash between ends every session. The presenting lock is taken before the change
-//! lock is let go, so that hosts are shown things in the order in which they were committed.
+//! Fences come after the commit: a crash between ends every session.
+//!
+//! What always holds: nobody who has the change lock waits for a fence, or for a write of a host; so whoever looks for
+//! room in a full pool gets it ([`space`]). Hosts are shown the newest catalogue, never an older one after a newer.
 
 mod background;
+mod diff;
 mod hosts;
 mod lives;
 mod luns;
 mod present;
+mod space;
 mod start;
 mod thins;
 
 pub use background::Background;
+pub use diff::{Kind, Page, Run};
 pub use lives::CutDone;
+pub use space::{GiveUp, level_name};
 
 use crate::{
     catalogue::CatalogueStore,
     clock::Clock,
     front::Front,
     leases::Leases,
-    model::{Catalogue, Change, Thin},
+    model::{Catalogue, Thin},
     rules::{Decision, Outcome},
     secrets::Secrets,
 };
-use background::Reaper;
+use background::{Herald, Reaper};
 use present::Presented;
 use std::{
     collections::BTreeSet,
@@ -39,8 +45,8 @@ use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 use thins::ThinIds;
-use umbra_base::{Result, SetId};
-use umbra_store::LunStore;
+use umbra_base::{HostId, Result, SetId};
+use umbra_store::{LunStore, Thresholds};
 
 /// What the driver drives.
 pub struct Parts {
@@ -54,6 +60,8 @@ pub struct Parts {
     pub secrets: Arc<Secrets>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// When space is low; those of the pool.
+    pub thresholds: Thresholds,
 }
 
 impl fmt::Debug for Parts {
@@ -68,11 +76,24 @@ pub struct Array {
     parts: Parts,
     /// The change lock, with what only a change needs.
     changing: Mutex<ThinIds>,
+    /// Hosts that were not told yet of a change that was committed. Held for a moment only.
+    stale: Mutex<BTreeSet<HostId>>,
     presented: Mutex<Presented>,
     leases: Mutex<Leases<CutDone>>,
     lease_changed: Condvar,
     busy: Busy,
     reaper: Reaper,
+    herald: Herald,
+}
+
+/// A change that is committed.
+struct Committed<T> {
+    outcome: Outcome,
+    value: T,
+    /// Devices to delete once no host sees them.
+    doomed: Vec<Thin>,
+    /// Whether a fence belongs to it: its own, or that of somebody else's same change.
+    fences: bool,
 }
 
 /// Takes a lock whose holders never leave their data half changed, even by a panic.
@@ -104,41 +125,31 @@ impl Array {
     /// Decides under the change lock, commits, and carries the change to the hosts. On return every fence that it
     /// asked for stands, also when somebody else's same change is the one that raised it.
     fn change<T>(&self, decide: impl FnOnce(&mut Turn<'_>) -> Result<(Decision, T)>) -> Result<(Outcome, T)> {
+        let Committed { outcome, value, doomed, fences } = self.commit(decide)?;
+        let shown = if fences { self.present_stale() } else { Ok(()) };
+        self.reaper.push(doomed);
+        shown.map(|()| (outcome, value))
+    }
+
+    /// The first half of [`Array::change`]: whose view is another one now is marked stale.
+    fn commit<T>(&self, decide: impl FnOnce(&mut Turn<'_>) -> Result<(Decision, T)>) -> Result<Committed<T>> {
         let mut changing = lock(&self.changing);
         let mut turn = Turn { cat: self.catalogue(), array: self, thins: &mut changing };
-        let (decision, value) = decide(&mut turn)?;
-        if decision.change.is_empty() {
-            drop(lock(&self.presented));
-            return Ok((decision.outcome, value));
+        let (Decision { outcome, change }, value) = decide(&mut turn)?;
+        if change.is_empty() {
+            return Ok(Committed { outcome, value, doomed: Vec::new(), fences: true });
         }
         let before = turn.cat;
-        let after = self.parts.catalogue.commit(before.revision, &decision.change)?;
-        self.carry_out(changing, &before, &after, &decision.change)?;
-        Ok((decision.outcome, value))
+        self.parts.catalogue.commit(before.revision, &change)?;
+        let (touched, doomed) = (change.touched_hosts(&before), change.dooms().collect::<Vec<_>>());
+        let fences = !touched.is_empty() || !doomed.is_empty();
+        lock(&self.stale).extend(touched);
+        Ok(Committed { outcome, value, doomed, fences })
     }
 
     /// [`Array::change`] for what needs nothing but the catalogue to decide.
     fn decide(&self, decide: impl FnOnce(&Catalogue) -> Result<Decision>) -> Result<Outcome> {
         self.change(|turn| Ok((decide(&turn.cat)?, ()))).map(|(outcome, ())| outcome)
-    }
-
-    fn carry_out(
-        &self,
-        changing: MutexGuard<'_, ThinIds>,
-        before: &Catalogue,
-        after: &Catalogue,
-        change: &Change,
-    ) -> Result<()> {
-        let touched = change.touched_hosts(before);
-        let doomed: Vec<Thin> = change.dooms().collect();
-        let mut shown = Ok(());
-        if !touched.is_empty() || !doomed.is_empty() {
-            let mut presented = lock(&self.presented);
-            drop(changing);
-            shown = self.present(&mut presented, after, &touched);
-        }
-        self.reaper.push(doomed);
-        shown
     }
 }
 
@@ -180,7 +191,8 @@ impl Busy {
 
     /// `None` if somebody is.
     fn try_with(&self, set: SetId) -> Option<BusyWith<'_>> {
-        lock(&self.sets).insert(set).then_some(BusyWith(self, set))
+        // Made only if it is ours: dropping one ends the mark.
+        lock(&self.sets).insert(set).then(|| BusyWith(self, set))
     }
 }
 

@@ -1,7 +1,8 @@
 //! What each host sees, carried to the target.
 //!
 //! What always holds: a host is told only when its list differs from the one it was told last; whoever loses something
-//! is fenced before anyone else is shown anything new, so that a takeover never has two hosts on one LUN (B1).
+//! is fenced before anyone else is shown anything new, so that a takeover never has two hosts on one LUN (B1). Stale hosts
+//! are taken before the catalogue is read, so that what they are shown has the change that made them stale.
 
 use super::{Array, lock};
 use crate::{
@@ -72,14 +73,16 @@ impl View {
 }
 
 impl Array {
+    /// Brings every stale host up to date. On return every fence stands that any change committed before the call asks for.
+    pub(super) fn present_stale(&self) -> Result<()> {
+        let mut presented = lock(&self.presented);
+        let stale = std::mem::take(&mut *lock(&self.stale));
+        self.present(&mut presented, &self.catalogue(), &stale)
+    }
+
     /// Brings these hosts up to date with `cat`. Every host is told, whatever fails for another; the first failure is
     /// the answer.
-    pub(super) fn present(
-        &self,
-        presented: &mut Presented,
-        cat: &Catalogue,
-        hosts: &BTreeSet<HostId>,
-    ) -> Result<()> {
+    fn present(&self, presented: &mut Presented, cat: &Catalogue, hosts: &BTreeSet<HostId>) -> Result<()> {
         presented
             .units
             .retain(|id, unit| cat.luns.get(id).is_some_and(|lun| lun.size_bytes == unit.size_bytes()));

@@ -1,7 +1,12 @@
 //! The start: catalogue and pool are compared, what a crash left half done is finished or undone, and only then is
 //! anything shown to anyone.
 
-use super::{Array, Busy, Parts, background::Reaper, present::Presented, thins::ThinIds};
+use super::{
+    Array, Busy, Parts,
+    background::{Herald, Reaper},
+    present::Presented,
+    thins::ThinIds,
+};
 use crate::{
     catalogue::Opened,
     leases::Leases,
@@ -23,17 +28,20 @@ impl Array {
         belong_together(&cat, &pool, opened)?;
         let array = Arc::new(Array {
             changing: Mutex::new(ThinIds::after(cat.counters)),
+            stale: Mutex::default(),
             presented: Mutex::new(Presented::default()),
             leases: Mutex::new(Leases::default()),
             lease_changed: Condvar::new(),
             busy: Busy::default(),
             reaper: Reaper::default(),
+            herald: Herald::default(),
             parts,
         });
         array.give_up_pending()?;
         array.doom_orphans(&pool)?;
         array.parts.secrets.keep_only(&cat.hosts.keys().copied().collect())?;
         array.reaper.push(array.catalogue().doomed.iter().copied().collect());
+        array.keep_promises();
         if array.present_all().is_err() {
             // Said where it happened. One LUN that cannot be opened keeps no other from its hosts.
             tracing::error!("not every LUN can be served");

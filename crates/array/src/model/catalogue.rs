@@ -29,6 +29,8 @@ pub enum GraveKind {
     Set,
     /// A pending set whose lease ran out, or whose array ended (S6).
     LapsedSet,
+    /// A set that the array gave up for want of space (A7).
+    GivenUpSet,
 }
 
 /// A memory of something deleted, so that asking again can say when it went (P2).

@@ -49,6 +49,30 @@ impl LunKind {
     }
 }
 
+/// How much of the pool is kept for a LUN (A7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reserve {
+    /// It takes what is free, like everyone.
+    #[default]
+    Nothing,
+    /// So many bytes.
+    Bytes(u64),
+    /// As much as it can ever need, also after it has grown.
+    All,
+}
+
+impl Reserve {
+    /// In bytes, for a LUN of `size_bytes`.
+    pub fn bytes(self, size_bytes: u64) -> u64 {
+        match self {
+            Reserve::Nothing => 0,
+            Reserve::Bytes(bytes) => bytes,
+            Reserve::All => size_bytes,
+        }
+    }
+}
+
 /// A logical unit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lun {
@@ -72,6 +96,12 @@ pub struct Lun {
     /// When it may be dropped; 0 is never.
     #[serde(default)]
     pub expires_at: UnixNanos,
+    /// How much of the pool is kept for it; copies have none.
+    #[serde(default)]
+    pub reserve: Reserve,
+    /// The most that it may map, in bytes.
+    #[serde(default)]
+    pub quota_bytes: Option<u64>,
     /// When it was made.
     pub created: UnixNanos,
     /// The catalogue revision of its last change.

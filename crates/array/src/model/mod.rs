@@ -22,7 +22,7 @@ pub use change::{Change, Edit};
 pub use host::{Host, Mask};
 pub use identity::ScsiIdentity;
 pub use key::{Named, look_up};
-pub use lun::{Access, Labels, Lun, LunKind, Origin};
+pub use lun::{Access, Labels, Lun, LunKind, Origin, Reserve};
 pub use set::{Consistency, CopyRecord, Extent, IdentityChange, SetLun, SetState, SnapshotSet, Step};
 
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,9 @@
 //! The door for what comes from outside: names, labels, sizes, texts. Nothing behind it checks again.
 
-use crate::{limits, model::Labels};
+use crate::{
+    limits,
+    model::{Labels, Reserve},
+};
 use umbra_base::{Error, ErrorCode, Result, limits as shared};
 use uuid::Uuid;
 
@@ -63,6 +66,25 @@ pub fn size(bytes: u64) -> Result<u64> {
     }
 }
 
+/// What a LUN of `size` bytes may count on, and what it may not exceed.
+pub fn allowance(size: u64, reserve: Reserve, quota: Option<u64>) -> Result<()> {
+    let reserved = reserve.bytes(size);
+    let refuse = |why: String, hint: &str| Err(Error::new(ErrorCode::InvalidArgument, why).hint(hint));
+    if reserved > size {
+        return refuse(
+            format!("a LUN of {size} bytes cannot reserve {reserved}"),
+            "reserve its size at most: --reserve all",
+        );
+    }
+    match quota {
+        Some(quota) if quota == 0 || quota < reserved => refuse(
+            format!("a quota of {quota} bytes is below the {reserved} bytes that are reserved"),
+            "give a larger quota, or reserve less",
+        ),
+        _ => Ok(()),
+    }
+}
+
 /// A free text that a host records.
 pub fn text(what: &str, text: &str) -> Result<()> {
     at_most(what, text.len(), limits::TEXT_BYTES)
@@ -109,6 +131,24 @@ mod tests {
         assert_eq!(size(4097).unwrap(), 8192);
         for bad in [0, u64::MAX, (1 << 60) + 1] {
             assert!(size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn nobody_reserves_more_than_there_can_be_or_than_the_quota_lets_it_take() {
+        for (reserve, quota) in [
+            (Reserve::Nothing, None),
+            (Reserve::All, None),
+            (Reserve::Bytes(8192), Some(8192)),
+            (Reserve::Nothing, Some(1)),
+        ] {
+            allowance(8192, reserve, quota).unwrap();
+        }
+        for (reserve, quota) in
+            [(Reserve::Bytes(8193), None), (Reserve::All, Some(8191)), (Reserve::Nothing, Some(0))]
+        {
+            let code = allowance(8192, reserve, quota).unwrap_err().code();
+            assert_eq!(code, ErrorCode::InvalidArgument, "{reserve:?} {quota:?}");
         }
     }
 }

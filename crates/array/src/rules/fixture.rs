@@ -36,6 +36,8 @@ pub fn new_lun(n: u128, name: &str) -> NewLun {
         size_bytes: SIZE,
         labels: Default::default(),
         expires_at: 0,
+        reserve: Default::default(),
+        quota_bytes: None,
     }
 }
 

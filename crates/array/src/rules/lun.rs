@@ -4,8 +4,8 @@ use super::{Decision, bury, check, expect_revision, full, grave, or_grave, taken
 use crate::{
     limits,
     model::{
-        Access, Catalogue, Change, Counters, Edit, GraveKind, Host, Labels, Lun, LunKind, Mask, SetState,
-        Thin, UnixNanos, look_up,
+        Access, Catalogue, Change, Counters, Edit, GraveKind, Host, Labels, Lun, LunKind, Mask, Reserve,
+        SetState, Thin, UnixNanos, look_up,
     },
 };
 use umbra_base::{Error, ErrorCode, LunId, Result};
@@ -23,6 +23,10 @@ pub struct NewLun {
     pub labels: Labels,
     /// When it may be dropped.
     pub expires_at: UnixNanos,
+    /// How much of the pool is kept for it.
+    pub reserve: Reserve,
+    /// The most that it may map, in bytes.
+    pub quota_bytes: Option<u64>,
 }
 
 /// Which numbers a host could be given: those that none of its sessions remembers (A1).
@@ -39,8 +43,11 @@ pub fn check_new(cat: &Catalogue, new: &NewLun) -> Result<Option<Decision>> {
     check::name("LUN", &new.name)?;
     check::labels(&new.labels)?;
     let size = check::size(new.size_bytes)?;
+    check::allowance(size, new.reserve, new.quota_bytes)?;
     if let Some(known) = cat.luns.get(&new.id) {
-        let same = known.name == new.name && known.size_bytes == size;
+        let same = known.name == new.name
+            && known.size_bytes == size
+            && (known.reserve, known.quota_bytes) == (new.reserve, new.quota_bytes);
         return match same {
             true => Ok(Some(Decision::unchanged())),
             false => Err(taken("lun", &new.id.to_string(), format!("LUN {:?}", known.name))),
@@ -75,6 +82,8 @@ pub fn create(cat: &Catalogue, new: NewLun, thin: Thin, now: UnixNanos) -> Resul
         scsi: cat.scsi_identity(identity),
         labels: new.labels,
         expires_at: new.expires_at,
+        reserve: new.reserve,
+        quota_bytes: new.quota_bytes,
         created: now,
         revision: 0,
     }));

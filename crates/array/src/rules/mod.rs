@@ -12,10 +12,12 @@
 pub mod begin;
 pub mod check;
 pub mod copies;
+pub mod diff;
 pub mod host;
 pub mod lun;
 pub mod moves;
 pub mod set;
+pub mod space;
 pub mod when;
 
 use crate::{
@@ -126,6 +128,11 @@ fn grave_error(grave: &Grave) -> Error {
             format!("set {id} was deleted at {at}, unfinished: its lease ran out or the array was restarted"),
         )
         .hint("create a new set"),
+        GraveKind::GivenUpSet => Error::new(
+            ErrorCode::ObjectNotFound,
+            format!("set {id} was given up at {at}: the pool ran out of space, and originals come first"),
+        )
+        .hint("extend the pool; sets that are neither volatile nor expire are never given up"),
     };
     error.param("deleted_unix_ns", grave.at)
 }

@@ -10,7 +10,7 @@ use crate::{
     limits,
     model::{
         Access, Catalogue, Change, CopyRecord, Counters, Edit, GraveKind, Host, IdentityChange, Lun, LunKind,
-        Mask, Origin, SetLun, SetState, SnapshotSet, Step, UnixNanos, look_up,
+        Mask, Origin, Reserve, SetLun, SetState, SnapshotSet, Step, UnixNanos, look_up,
     },
 };
 use umbra_base::{CopyId, Error, ErrorCode, LunId, Result, limits as shared};
@@ -54,6 +54,8 @@ fn working_lun(cat: &Catalogue, set: &SnapshotSet, part: &SetLun, counters: Coun
         scsi: cat.scsi_identity(counters.identity),
         labels: set.labels.clone(),
         expires_at: 0,
+        reserve: Reserve::Nothing,
+        quota_bytes: None,
         created: now,
         revision: 0,
     }
@@ -240,13 +242,22 @@ pub fn commit_break(
 
 /// Created or imported -> gone, with both copies of each LUN.
 pub fn delete(cat: &Catalogue, set: &SnapshotSet, now: UnixNanos) -> Result<Decision> {
+    remove(cat, set, GraveKind::Set, now)
+}
+
+/// The same, because the pool has no space left for it (A7).
+pub fn give_up(cat: &Catalogue, set: &SnapshotSet, now: UnixNanos) -> Result<Decision> {
+    remove(cat, set, GraveKind::GivenUpSet, now)
+}
+
+fn remove(cat: &Catalogue, set: &SnapshotSet, kind: GraveKind, now: UnixNanos) -> Result<Decision> {
     moves::check(cat, set, SetStep::Delete)?;
     let mut change = Change::new();
     for part in &set.luns {
         drop_part(cat, part, &mut change)?;
     }
     change.push(Edit::DropSet(set.id));
-    bury(cat, &mut change, grave(set.id.0, GraveKind::Set, "", now));
+    bury(cat, &mut change, grave(set.id.0, kind, "", now));
     Ok(Decision::deleted(change))
 }
 

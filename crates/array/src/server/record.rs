@@ -1,14 +1,14 @@
 //! Records as the wire has them.
 
 use crate::{
-    driver::CutDone,
+    driver::{self, CutDone, level_name},
     front,
     model::{self, Access, Catalogue, SetState},
     rules::Outcome,
 };
 use std::{path::PathBuf, time::Duration};
 use umbra_api::v1;
-use umbra_store::{Mode, Usage};
+use umbra_store::{DifferenceKind, Mode, Thresholds, Usage};
 
 /// Where hosts reach the target.
 #[derive(Debug, Clone)]
@@ -56,6 +56,8 @@ pub fn lun(cat: &Catalogue, addresses: &Addresses, lun: &model::Lun, mapped_byte
         set_id: origin.map(|origin| origin.set.to_string()).unwrap_or_default(),
         presentations: presentations.collect(),
         revision: lun.revision,
+        reserved_bytes: lun.reserve.bytes(lun.size_bytes),
+        quota_bytes: lun.quota_bytes.unwrap_or_default(),
     }
 }
 
@@ -182,17 +184,16 @@ fn step(step: &model::Step) -> v1::Phase {
     }
 }
 
-/// How full the pool is.
-pub fn pool(usage: Usage) -> v1::PoolStatus {
+/// How full the pool is, and what is said about that; `trouble` says why it takes no changes.
+pub fn pool(usage: &Usage, thresholds: Thresholds, trouble: Option<String>) -> v1::PoolStatus {
     /// Bytes of a metadata block of the pool's format.
     const METADATA_BLOCK: u64 = 4096;
     let (mode, reason) = match usage.mode {
-        Mode::ReadWrite => ("read_write", ""),
-        Mode::ReadOnly => {
-            ("read_only", "a flush or a metadata write failed; start the array again to read it anew")
-        }
-        Mode::Closed => ("read_only", "the array is stopping"),
+        Mode::ReadWrite => ("read_write", String::new()),
+        Mode::ReadOnly => ("read_only", trouble.unwrap_or_default()),
+        Mode::Closed => ("read_only", "the array is stopping".to_owned()),
     };
+    let level = thresholds.level(usage.data_used, usage.data_total);
     v1::PoolStatus {
         block_bytes: usage.block_bytes,
         data_bytes: usage.data_total * usage.block_bytes,
@@ -200,7 +201,33 @@ pub fn pool(usage: Usage) -> v1::PoolStatus {
         metadata_bytes: usage.metadata_total * METADATA_BLOCK,
         metadata_used_bytes: usage.metadata_used * METADATA_BLOCK,
         mode: mode.to_owned(),
-        reason: reason.to_owned(),
+        reason,
+        level: level_name(level).to_owned(),
+        low_percent: thresholds.low_percent.into(),
+        critical_percent: thresholds.critical_percent.into(),
+        full_wait_ms: millis(thresholds.full_wait),
+        reserved_bytes: usage.data_owed * usage.block_bytes,
+    }
+}
+
+/// How copies differ.
+pub fn differences(page: &driver::Page, block_bytes: u64) -> v1::ListDifferencesReply {
+    let kind = |kind| match kind {
+        driver::Kind::Allocated => v1::DifferenceKind::Allocated,
+        driver::Kind::Differs(DifferenceKind::Both) => v1::DifferenceKind::Changed,
+        driver::Kind::Differs(DifferenceKind::OnlyNew) => v1::DifferenceKind::New,
+        driver::Kind::Differs(DifferenceKind::OnlyOld) => v1::DifferenceKind::Discarded,
+    };
+    let run = |run: &driver::Run| v1::Difference {
+        offset_bytes: run.offset,
+        length_bytes: run.length,
+        kind: kind(run.kind).into(),
+    };
+    v1::ListDifferencesReply {
+        differences: page.runs.iter().map(run).collect(),
+        next_token: page.next.map(|next| next.to_string()).unwrap_or_default(),
+        volume_bytes: page.volume_bytes,
+        block_bytes,
     }
 }
 

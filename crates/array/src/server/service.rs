@@ -13,7 +13,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use tonic::{Request, Response, Status};
 use umbra_api::{v1, v1::array_server};
 use umbra_base::{Error, ErrorCode, Result};
-use umbra_store::ThinId;
+use umbra_store::{ThinId, Usage};
 
 /// What the array says of itself.
 #[derive(Debug, Clone)]
@@ -147,9 +147,13 @@ impl Service {
             iscsi_socket: addresses.iscsi_socket.display().to_string(),
             portals: addresses.portals.clone(),
             now_unix_ns: self.array.clock().unix(),
-            pool: Some(record::pool(self.array.store().usage())),
+            pool: Some(self.pool(&self.array.store().usage())),
             sessions: self.array.front().sessions().into_iter().map(record::session).collect(),
         }
+    }
+
+    fn pool(&self, usage: &Usage) -> v1::PoolStatus {
+        record::pool(usage, self.array.thresholds(), self.array.store().trouble())
     }
 
     fn list_luns(&self, wish: v1::ListLunsRequest) -> Result<v1::ListLunsReply> {
@@ -167,6 +171,13 @@ impl Service {
             next_token,
             revision: cat.revision,
         })
+    }
+
+    fn list_differences(&self, wish: v1::ListDifferencesRequest) -> Result<v1::ListDifferencesReply> {
+        let (from, most) = wish::place(wish.page)?;
+        let old = Some(wish.old_copy_key.as_str()).filter(|key| !key.is_empty());
+        let page = self.array.differences(&wish.copy_key, old, from, most)?;
+        Ok(record::differences(&page, self.array.store().usage().block_bytes))
     }
 
     fn list_hosts(&self, wish: v1::ListHostsRequest) -> v1::ListHostsReply {
@@ -312,6 +323,17 @@ impl array_server::Array for Service {
         self.audited("get_host_secret", subject, request, work).await
     }
 
+    async fn extend_pool(&self, request: Request<v1::ExtendPoolRequest>) -> Reply<v1::PoolReply> {
+        let wish = request.get_ref();
+        let subject = json!({ "data_bytes": wish.data_bytes, "metadata_bytes": wish.metadata_bytes });
+        let work = |s: &Service, wish: v1::ExtendPoolRequest| {
+            let (outcome, usage) = s.array.extend_pool(wish::extend(wish))?;
+            let reply = v1::PoolReply { outcome: record::outcome(outcome), pool: Some(s.pool(&usage)) };
+            Ok((outcome, reply))
+        };
+        self.audited("extend_pool", subject, request, work).await
+    }
+
     async fn begin_set(&self, request: Request<v1::BeginSetRequest>) -> Reply<v1::SetReply> {
         let work = |s: &Service, wish: v1::BeginSetRequest| {
             let (creator, lease) = (wish.host.clone(), millis(wish.lease_ms));
@@ -417,6 +439,13 @@ impl array_server::Array for Service {
 
     async fn get_set(&self, request: Request<v1::SetKey>) -> Reply<v1::SetRecord> {
         self.run(request, |s, wish| Ok(s.set(&*s.array.set(&wish.key)?))).await
+    }
+
+    async fn list_differences(
+        &self,
+        request: Request<v1::ListDifferencesRequest>,
+    ) -> Reply<v1::ListDifferencesReply> {
+        self.run(request, |s, wish| s.list_differences(wish)).await
     }
 
     async fn list_sets(&self, request: Request<v1::ListSetsRequest>) -> Reply<v1::ListSetsReply> {

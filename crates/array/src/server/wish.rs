@@ -1,7 +1,8 @@
 //! Requests as checked wishes: ids parsed, enums known. Bounds and meanings are the rules' matter.
 
 use crate::{
-    model::{Access, Consistency, CopyRecord, Extent, IdentityChange, Step},
+    limits,
+    model::{Access, Consistency, CopyRecord, Extent, IdentityChange, Reserve, Step},
     rules::{
         begin::NewSet,
         lun::NewLun,
@@ -11,6 +12,7 @@ use crate::{
 use std::str::FromStr;
 use umbra_api::v1;
 use umbra_base::{Error, ErrorCode, HostId, Result};
+use umbra_store::Extend;
 use uuid::Uuid;
 
 /// A LUN.
@@ -21,7 +23,36 @@ pub fn new_lun(request: v1::CreateLunRequest) -> Result<NewLun> {
         size_bytes: request.size_bytes,
         labels: request.labels.into_iter().collect(),
         expires_at: request.expires_at_unix_ns,
+        reserve: match (request.reserve_all, request.reserve_bytes) {
+            (true, _) => Reserve::All,
+            (false, 0) => Reserve::Nothing,
+            (false, bytes) => Reserve::Bytes(bytes),
+        },
+        quota_bytes: given(request.quota_bytes),
     })
+}
+
+/// What a pool is to be extended to; 0 leaves a size as it is.
+pub fn extend(request: v1::ExtendPoolRequest) -> Extend {
+    Extend { data_bytes: given(request.data_bytes), metadata_bytes: given(request.metadata_bytes) }
+}
+
+/// Where in a volume a page begins, and how many runs it has at most.
+pub fn place(page: Option<v1::PageRequest>) -> Result<(u64, usize)> {
+    let page = page.unwrap_or_default();
+    let from = if page.token.is_empty() { Ok(0) } else { page.token.parse() };
+    let from = from.map_err(|source: std::num::ParseIntError| {
+        Error::new(ErrorCode::InvalidArgument, format!("{:?} is no token of a page", page.token))
+            .hint("take next_token of the page before")
+            .because(source)
+    })?;
+    let most = if page.size == 0 { limits::DIFFERENCES } else { page.size as usize };
+    Ok((from, most.min(limits::DIFFERENCES)))
+}
+
+/// A number that is there, unless it is 0.
+fn given(number: u64) -> Option<u64> {
+    (number > 0).then_some(number)
 }
 
 /// A host's id; one is made for a caller that has none.

@@ -1,6 +1,6 @@
 //! Commands on LUNs. All but attach, detach, mount and unmount speak to the array alone; no service is needed.
 
-use crate::parse::size_arg;
+use crate::parse::{reserve_arg, size_arg};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -52,11 +52,25 @@ pub enum LunCommand {
     Unmount(LunUnmount),
 }
 
+/// How much of the pool is kept for a LUN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reserve {
+    Bytes(u64),
+    All,
+}
+
 /// Create a LUN
 ///
 /// It takes space in the pool only as it is written to. No host sees it until it is unmasked.
+///
+/// With --reserve, space is kept for it: others cannot fill the pool so far that its own writes find no room, also after
+/// it was copied. Space that is not there cannot be promised: then the command is refused. With --quota, it fills the pool
+/// no further than that; a write beyond fails, while what it has can be written on. Its copies have neither.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  umbra lun create data --size 10G")]
+#[command(after_help = "Examples:
+  umbra lun create data --size 10G
+  umbra lun create db --size 100G --reserve all
+  umbra lun create scratch --size 1T --quota 50G")]
 pub struct LunCreate {
     /// A name, not used by another LUN
     #[arg(value_name = "NAME")]
@@ -64,6 +78,12 @@ pub struct LunCreate {
     /// Its size
     #[arg(long, value_name = "SIZE", value_parser = size_arg)]
     pub size: u64,
+    /// Keep so much space in the pool for it, or all that it can need, also after it was extended
+    #[arg(long, value_name = "SIZE|all", value_parser = reserve_arg)]
+    pub reserve: Option<Reserve>,
+    /// Let it take so much of the pool at most, what it shares with copies included
+    #[arg(long, value_name = "SIZE", value_parser = size_arg)]
+    pub quota: Option<u64>,
     /// Put a label on it
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = crate::parse::label_arg)]
     pub labels: Vec<(String, String)>,

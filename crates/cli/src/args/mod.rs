@@ -12,11 +12,11 @@ mod set;
 pub use host::{HostAdd, HostCommand, HostKey};
 pub use lun::{
     LunCommand, LunCreate, LunDelete, LunExtend, LunKey, LunList, LunMask, LunMount, LunRename, LunUnmask,
-    LunUnmount,
+    LunUnmount, Reserve,
 };
-pub use pool::{DumpFormat, PoolCheck, PoolCommand, PoolDelta, PoolDump, PoolFile, PoolUsage};
+pub use pool::{DumpFormat, PoolCheck, PoolCommand, PoolDelta, PoolDump, PoolExtend, PoolFile, PoolUsage};
 pub use serve::{ArrayCommand, ArrayServe, DemoArgs, Serve};
-pub use set::{BreakArgs, CreateArgs, DeleteArgs, ExposeArgs, ListArgs, ShowArgs, UnexposeArgs};
+pub use set::{BreakArgs, CreateArgs, DeleteArgs, DiffArgs, ExposeArgs, ListArgs, ShowArgs, UnexposeArgs};
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -116,6 +116,7 @@ pub enum Command {
     Unexpose(UnexposeArgs),
     Break(BreakArgs),
     Delete(DeleteArgs),
+    Diff(DiffArgs),
     #[command(subcommand)]
     Lun(LunCommand),
     #[command(subcommand)]

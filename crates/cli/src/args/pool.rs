@@ -1,29 +1,52 @@
 //! Commands on a pool: the array's own through the array, and the metadata of any pool in files.
 
+use crate::parse::size_arg;
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// The array's pool, and pools in files
 ///
-/// `status` asks a running array. All others read the metadata of a pool that nobody uses meanwhile: that of a stopped
-/// array, of LVM or of any other user of dm-thin, in a file or on a block device. They change nothing.
+/// `status` and `extend` speak to a running array. All others read the metadata of a pool that nobody uses meanwhile: that
+/// of a stopped array, of LVM or of any other user of dm-thin, in a file or on a block device. They change nothing.
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Examples:
   umbra pool status
+  umbra pool extend --data 200G
   umbra pool check /var/lib/umbra/array
   umbra pool usage /var/lib/umbra/array")]
 pub enum PoolCommand {
     /// Show the array, its pool's space and mode, its portals and sessions
     ///
-    /// Changes nothing.
+    /// The level says how much space is left: plenty; low, where new sets are refused; critical, where expendable copies
+    /// are given up. What is reserved is not in use yet, and kept for the LUNs that reserve it. Changes nothing.
     #[command(
         after_help = "Examples:\n  umbra pool status\n  umbra pool status --json | jq .pool.data_used_bytes"
     )]
     Status,
+    Extend(PoolExtend),
     Check(PoolCheck),
     Dump(PoolDump),
     Delta(PoolDelta),
     Usage(PoolUsage),
+}
+
+/// Make the array's pool larger while it serves
+///
+/// SIZE is what the data or the metadata has afterwards, not what is added. The files grow, or on block devices what
+/// they have grown by is taken up; writes that wait for space go on at once. Data is rounded down to whole blocks. A
+/// pool is never made smaller; the size that it has already is "unchanged".
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+#[command(after_help = "Examples:
+  umbra pool extend --data 200G
+  umbra pool extend --data 2T --metadata 4G")]
+pub struct PoolExtend {
+    /// New size of the data
+    #[arg(long, value_name = "SIZE", value_parser = size_arg)]
+    pub data: Option<u64>,
+    /// New size of the metadata; `umbra pool status` shows how full it is
+    #[arg(long, value_name = "SIZE", value_parser = size_arg)]
+    pub metadata: Option<u64>,
 }
 
 /// The metadata of a pool.

@@ -49,9 +49,17 @@ pub enum ArrayCommand {
 /// DIR holds array.sock (management), pool.meta and pool.data (the pool, in the kernel's dm-thin format) and
 /// catalogue.sqlite. The pool is made at the first start; later starts open it as it is. SIGTERM is a clean stop. LUNs
 /// reach this machine over a unix socket in DIR, other machines over the portals given with --listen, with CHAP.
+///
+/// When more of the pool's data is in use than --low says, the array warns and refuses new sets; from --critical on it
+/// gives up copies that can be done without: volatile sets, the oldest first, then sets that expire, the soonest first.
+/// Nothing else is ever given up. A write that finds the pool full waits --full-wait for space (`umbra pool extend`)
+/// before it fails.
+///
+/// The table [pool] of umbra.toml has low, critical, full_wait and cache as well; the command line wins.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   umbra array serve --dir /var/lib/umbra/array --size 100G
+  umbra array serve --dir /srv/array --size 10T --block-size 1M --low 70 --critical 90
   umbra array serve --dir /var/lib/umbra/array --listen 192.0.2.10:3260")]
 pub struct ArrayServe {
     /// The array's folder; made if missing
@@ -66,9 +74,27 @@ pub struct ArrayServe {
     /// The pool's metadata file, instead of DIR/pool.meta
     #[arg(long, value_name = "PATH", requires = "data")]
     pub meta: Option<PathBuf>,
-    /// Size of the pool's blocks, at the first start [default: 64K]
+    /// Size of the pool's blocks, at the first start: a multiple of 64K, up to 1G [default: 64K]
+    ///
+    /// The unit in which LUNs take space. The first write to a block that a copy shares copies all of it, unless it
+    /// covers the block: small blocks suit LUNs that are copied often, large ones keep the metadata of huge pools small.
     #[arg(long, value_name = "SIZE", value_parser = size_arg)]
     pub block_size: Option<u64>,
+    /// Memory for what is known of where blocks are: 8M serve 128G in blocks of 64K without reading metadata [default: 48M]
+    #[arg(long, value_name = "SIZE", value_parser = size_arg)]
+    pub cache_size: Option<u64>,
+    /// Percent of the pool in use from which on new sets are refused [default: 80]
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub low: Option<u8>,
+    /// Percent of the pool in use from which on expendable copies are given up [default: 95]
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub critical: Option<u8>,
+    /// Seconds that a full pool lets writes wait for space before they fail; hosts give up after 30, mostly [default: 5]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=3600))]
+    pub full_wait: Option<u64>,
+    /// A file with the table [pool] [default: /etc/umbra/umbra.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Serve iSCSI at this address too; port 0 takes a free one (`umbra pool status` tells which)
     #[arg(long, value_name = "ADDR:PORT")]
     pub listen: Vec<SocketAddr>,

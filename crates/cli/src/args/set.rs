@@ -134,3 +134,25 @@ pub struct DeleteArgs {
     #[arg(value_name = "SET|COPY")]
     pub key: String,
 }
+
+/// Show which parts of a volume changed between two of its copies, or which parts of one hold data
+///
+/// Compares the copies as they were cut: what was written into them since does not count, nor does what the original
+/// holds by now. Each line has the first byte in the volume, a number of bytes, and what became of them: "changed",
+/// "new" (nothing was there before), "discarded" (nothing is there any more), or with one copy "allocated". Whole blocks
+/// of the pool are told (`umbra pool status` shows their size), in ascending order, at a cost that grows with what
+/// changed and not with the volume. A block that was written with what it held before is told as well. Needs the array
+/// alone. Changes nothing.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  umbra diff 3f2c                     what a first backup has to read
+  umbra diff 3f2c 81d0                what changed from the older copy 3f2c to the newer 81d0
+  umbra diff 3f2c 81d0 --json | jq -c '.differences[]'")]
+pub struct DiffArgs {
+    /// The copy, or the older of two; the LUN of a copy will do, too
+    #[arg(value_name = "COPY")]
+    pub copy: String,
+    /// The newer copy of the same volume
+    #[arg(value_name = "COPY")]
+    pub newer: Option<String>,
+}

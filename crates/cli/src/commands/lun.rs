@@ -2,7 +2,7 @@
 
 use super::{Context, new_id, page};
 use crate::{
-    args::{LunCommand, LunCreate, LunList as ListArgs, LunMount},
+    args::{LunCommand, LunCreate, LunList as ListArgs, LunMount, Reserve},
     client::{array, reply, service},
     shapes::{
         done::{Attached, Detached, Mounted},
@@ -116,6 +116,12 @@ fn create_request(args: LunCreate) -> v1::CreateLunRequest {
         size_bytes: args.size,
         labels: args.labels.into_iter().collect(),
         expires_at_unix_ns: 0,
+        reserve_bytes: match args.reserve {
+            Some(Reserve::Bytes(bytes)) => bytes,
+            _ => 0,
+        },
+        reserve_all: args.reserve == Some(Reserve::All),
+        quota_bytes: args.quota.unwrap_or(0),
     }
 }
 

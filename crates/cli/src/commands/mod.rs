@@ -2,6 +2,7 @@
 
 mod breaking;
 mod create;
+mod diff;
 mod host;
 mod info;
 mod lun;
@@ -29,6 +30,7 @@ pub struct Context {
 pub async fn run(context: &Context, command: Command) -> Result<ExitCode> {
     match command {
         Command::Pool(command) => pool::run(context, command).await,
+        Command::Diff(args) => diff::run(context, args).await,
         command => client(context, command).await.map(|()| ExitCode::Done),
     }
 }
@@ -47,7 +49,7 @@ async fn client(context: &Context, command: Command) -> Result<()> {
         Command::Delete(args) => set::delete(context, args).await,
         Command::Lun(command) => lun::run(context, command).await,
         Command::Host(command) => host::run(context, command).await,
-        Command::Pool(_) | Command::Demo(_) | Command::Serve(_) | Command::Array(_) => {
+        Command::Pool(_) | Command::Diff(_) | Command::Demo(_) | Command::Serve(_) | Command::Array(_) => {
             Err(Error::new(ErrorCode::Internal, "a command came to the clients that is none"))
         }
     }

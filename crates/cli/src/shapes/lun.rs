@@ -19,6 +19,8 @@ pub struct Lun {
     pub name: String,
     pub size_bytes: u64,
     pub mapped_bytes: u64,
+    pub reserved_bytes: Option<u64>,
+    pub quota_bytes: Option<u64>,
     pub access: &'static str,
     pub kind: &'static str,
     pub naa: String,
@@ -68,6 +70,8 @@ impl From<v1::Lun> for Lun {
             name: lun.name,
             size_bytes: lun.size_bytes,
             mapped_bytes: lun.mapped_bytes,
+            reserved_bytes: (lun.reserved_bytes > 0).then_some(lun.reserved_bytes),
+            quota_bytes: (lun.quota_bytes > 0).then_some(lun.quota_bytes),
             access: if lun.read_only { "read_only" } else { "read_write" },
             naa: lun.naa,
             serial: lun.serial,
@@ -155,6 +159,12 @@ impl Lun {
             format_size(self.size_bytes),
             format_size(self.mapped_bytes)
         )?;
+        if let Some(reserved) = self.reserved_bytes {
+            writeln!(out, "  reserve {} of the pool", format_size(reserved))?;
+        }
+        if let Some(quota) = self.quota_bytes {
+            writeln!(out, "  quota   {}", format_size(quota))?;
+        }
         writeln!(out, "  access  {}", self.access.replace('_', "-"))?;
         writeln!(out, "  kind    {}", self.kind)?;
         if let Some(origin) = &self.origin_lun {

@@ -3,6 +3,7 @@
 //! The JSON is documented in `docs/json.md`. What always holds: fields are only added; ids are whole; times are RFC 3339
 //! UTC with nanoseconds, sizes bytes, durations microseconds; what is absent is `null`, never an empty text or zero.
 
+pub mod diff;
 pub mod done;
 pub mod host;
 pub mod info;

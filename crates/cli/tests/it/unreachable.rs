@@ -5,7 +5,7 @@ use umbra_base::ExitCode;
 use umbra_cli::{Action, run};
 
 /// Each client command, as it would be called.
-const COMMANDS: [&str; 28] = [
+const COMMANDS: [&str; 31] = [
     "writers",
     "providers",
     "volumes",
@@ -34,6 +34,9 @@ const COMMANDS: [&str; 28] = [
     "host list",
     "host secret h",
     "pool status",
+    "pool extend --data 1G",
+    "diff c",
+    "diff c d",
 ];
 
 #[test]

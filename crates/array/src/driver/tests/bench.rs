@@ -2,9 +2,10 @@
 //! and a fuse that can cut the power at any step.
 
 use crate::{
+    audit::Audit,
     catalogue::{CatalogueStore, SqliteCatalogue},
     clock::Clock,
-    driver::{Array, Parts, present::thin_id},
+    driver::{Array, GiveUp, Parts, lock, present::thin_id},
     front::{Front, Session, Shown},
     model::{Access, Catalogue, Change, SnapshotSet, Thin, UnixNanos},
     rules::{begin::NewSet, fixture::id, lun::NewLun},
@@ -13,6 +14,7 @@ use crate::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, mem,
+    ops::Range,
     path::PathBuf,
     sync::{
         Arc, Mutex,
@@ -23,7 +25,7 @@ use std::{
 use tempfile::TempDir;
 use umbra_base::{ArrayId, Error, ErrorCode, HostId, Instant, LunId, Result, SetId};
 use umbra_store::{
-    Background, Cut, Hold, LunStore, PoolParams, Snapshot, ThinId, ThinPoolStore, Usage, Volume,
+    Background, Cut, Hold, LunStore, PoolParams, Snapshot, ThinId, ThinPoolStore, Thresholds, Usage, Volume,
 };
 use uuid::Uuid;
 
@@ -139,6 +141,10 @@ impl CatalogueStore for FusedCatalogue {
 pub struct Memory {
     told: Mutex<Vec<String>>,
     pub now: Mutex<BTreeMap<String, Vec<u16>>>,
+    /// Held by a test: a command of a host is under way, and every fence waits for it.
+    pub command: Mutex<()>,
+    /// Fences that were begun.
+    pub fences: AtomicUsize,
 }
 
 impl Memory {
@@ -150,6 +156,8 @@ impl Memory {
 
 impl Front for Memory {
     fn show(&self, initiator: &str, luns: Vec<Shown>) {
+        self.fences.fetch_add(1, SeqCst);
+        drop(lock(&self.command));
         let text =
             |lun: &Shown| format!("{}{}", lun.number, if lun.access == Access::ReadOnly { "r" } else { "" });
         let numbers: Vec<_> = luns.iter().map(text).collect();
@@ -249,15 +257,23 @@ impl Bench {
     }
 
     pub fn new_lun(&self, n: u128, name: &str, size_bytes: u64) -> NewLun {
-        NewLun { id: LunId(id(n)), name: name.into(), size_bytes, labels: Default::default(), expires_at: 0 }
+        NewLun {
+            id: LunId(id(n)),
+            name: name.into(),
+            size_bytes,
+            labels: Default::default(),
+            expires_at: 0,
+            reserve: Default::default(),
+            quota_bytes: None,
+        }
     }
 
     pub fn lun(&self, n: u128, name: &str) {
         self.array.create_lun(self.new_lun(n, name, 1 << 20)).unwrap();
     }
 
-    pub fn try_begin(&self, n: u128, luns: &[&str], lease: Duration) -> Result<Arc<SnapshotSet>> {
-        let new = NewSet {
+    pub fn new_set(&self, n: u128, luns: &[&str]) -> NewSet {
+        NewSet {
             id: SetId(id(n)),
             origins: luns.iter().map(|lun| (*lun).to_owned()).collect(),
             copies: vec![],
@@ -266,8 +282,11 @@ impl Bench {
             transportable: true,
             volatile: false,
             extra_volumes: vec![],
-        };
-        self.array.begin_set("a", new, lease).map(|(_, set)| set)
+        }
+    }
+
+    pub fn try_begin(&self, n: u128, luns: &[&str], lease: Duration) -> Result<Arc<SnapshotSet>> {
+        self.array.begin_set("a", self.new_set(n, luns), lease).map(|(_, set)| set)
     }
 
     pub fn begin(&self, n: u128, luns: &[&str], lease: Duration) {
@@ -275,7 +294,12 @@ impl Bench {
     }
 
     pub fn set(&self, n: u128, luns: &[&str]) {
-        self.begin(n, luns, Duration::ZERO);
+        self.set_that(self.new_set(n, luns));
+    }
+
+    pub fn set_that(&self, new: NewSet) {
+        let n = new.id.0.as_u128() & 0xffff_ffff;
+        self.array.begin_set("a", new, Duration::ZERO).unwrap();
         self.array.cut_set(&set_id(n), Duration::from_secs(1)).unwrap();
         self.array.commit_set(&set_id(n)).unwrap();
     }
@@ -284,7 +308,13 @@ impl Bench {
         self.array.host(initiator).unwrap().name.clone()
     }
 
-    fn volume(&self, key: &str) -> Arc<dyn Volume> {
+    /// Lets the array decide what goes when the pool is full.
+    pub fn give_up_what_is_expendable(&self) {
+        let audit = Audit::open(&self.dir.path().join("audit.log"), self.clock.clone()).unwrap();
+        self.array.store().set_policy(Arc::new(GiveUp::new(&self.array, Arc::new(audit))));
+    }
+
+    pub fn volume(&self, key: &str) -> Arc<dyn Volume> {
         let lun = self.array.lun(key).unwrap();
         self.array.store().open(thin_id(lun.thin), lun.size_bytes).unwrap()
     }
@@ -294,10 +324,13 @@ impl Bench {
     }
 
     pub fn fill(&self, key: &str, bytes: u64) {
+        self.try_fill(key, 0..bytes).unwrap();
+    }
+
+    /// Writes a range, a MiB at a time.
+    pub fn try_fill(&self, key: &str, range: Range<u64>) -> Result<()> {
         let volume = self.volume(key);
-        for offset in (0..bytes).step_by(1 << 20) {
-            volume.write(offset, &vec![1; 1 << 20]).unwrap();
-        }
+        range.step_by(1 << 20).try_for_each(|offset| volume.write(offset, &vec![1; 1 << 20]))
     }
 
     pub fn read(&self, key: &str) -> u8 {
@@ -328,7 +361,9 @@ impl Bench {
 
 fn start(dir: &TempDir, fuse: &Arc<Fuse>, front: &Arc<Memory>, clock: &Arc<HandClock>) -> Result<Arc<Array>> {
     let path = dir.path();
-    let params = PoolParams { background: Background::Off, ..PoolParams::new(64 << 20) };
+    // Nobody waits for room that only another thread could make.
+    let thresholds = Thresholds { full_wait: Duration::ZERO, ..Thresholds::default() };
+    let params = PoolParams { background: Background::Off, thresholds, ..PoolParams::new(64 << 20) };
     let store = FusedStore(ThinPoolStore::create_or_open(path, params)?, fuse.clone());
     let array = ArrayId(Uuid::from_u128(0x1234 << 100));
     let (catalogue, opened) = SqliteCatalogue::open(&path.join("catalogue.sqlite"), array, 1)?;
@@ -338,6 +373,7 @@ fn start(dir: &TempDir, fuse: &Arc<Fuse>, front: &Arc<Memory>, clock: &Arc<HandC
         front: front.clone(),
         secrets: Arc::new(Secrets::open(&path.join("secrets"))?),
         clock: clock.clone(),
+        thresholds,
     };
     Array::start(parts, opened)
 }

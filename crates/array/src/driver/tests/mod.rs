@@ -3,6 +3,8 @@
 
 mod bench;
 mod crash;
+mod diff;
+mod space;
 
 use crate::{model::Access, rules::set::Takeover};
 use bench::{Bench, HOST_A, HOST_B, set_id};
@@ -118,13 +120,4 @@ fn a_catalogue_that_does_not_belong_to_the_pool_is_refused_and_deletes_nothing()
     bench.replace_catalogue(Some(&newest));
     bench.try_start().unwrap();
     assert_eq!(bench.pool().len(), 79);
-}
-
-#[test]
-fn a_full_pool_takes_no_new_sets() {
-    let bench = Bench::new();
-    bench.array.create_lun(bench.new_lun(1, "big", 64 << 20)).unwrap();
-    bench.fill("big", 62 << 20);
-    let refused = bench.try_begin(9, &["big"], Duration::ZERO).unwrap_err();
-    assert_eq!(refused.code(), ErrorCode::InsufficientStorage);
 }

@@ -7,5 +7,5 @@ mod usage;
 
 pub use check::CheckReport;
 pub use listing::{DumpDevice, DumpMapping, DumpPool, PoolDifference};
-pub use status::ArrayStatus;
+pub use status::{ArrayStatus, PoolDone};
 pub use usage::Usage;

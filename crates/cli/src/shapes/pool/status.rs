@@ -1,6 +1,6 @@
 //! The array and its pool.
 
-use super::super::{given, rfc3339};
+use super::super::{given, outcome, rfc3339};
 use crate::{output::Shape, table::or_dash};
 use serde::Serialize;
 use std::io::{self, Write};
@@ -29,8 +29,22 @@ pub struct Pool {
     pub data_used_bytes: u64,
     pub metadata_bytes: u64,
     pub metadata_used_bytes: u64,
+    /// `plenty`, `low` or `critical`.
+    pub level: String,
+    pub low_percent: u32,
+    pub critical_percent: u32,
+    pub full_wait_ms: u64,
+    /// Not in use, and kept for LUNs that reserve it.
+    pub reserved_bytes: u64,
     pub mode: String,
     pub reason: Option<String>,
+}
+
+/// A pool after a change.
+#[derive(Debug, Serialize)]
+pub struct PoolDone {
+    pub outcome: &'static str,
+    pub pool: Pool,
 }
 
 #[derive(Debug, Serialize)]
@@ -65,9 +79,20 @@ impl From<v1::PoolStatus> for Pool {
             data_used_bytes: pool.data_used_bytes,
             metadata_bytes: pool.metadata_bytes,
             metadata_used_bytes: pool.metadata_used_bytes,
+            level: pool.level,
+            low_percent: pool.low_percent,
+            critical_percent: pool.critical_percent,
+            full_wait_ms: pool.full_wait_ms,
+            reserved_bytes: pool.reserved_bytes,
             mode: pool.mode,
             reason: given(pool.reason),
         }
+    }
+}
+
+impl From<v1::PoolReply> for PoolDone {
+    fn from(reply: v1::PoolReply) -> Self {
+        PoolDone { outcome: outcome(reply.outcome), pool: Pool::from(reply.pool.unwrap_or_default()) }
     }
 }
 
@@ -79,31 +104,34 @@ impl From<v1::SessionStatus> for Session {
 
 impl Shape for ArrayStatus {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let pool = &self.pool;
         writeln!(out, "array     {} in {} (pid {})", self.array, self.directory, self.pid)?;
         writeln!(out, "target    {}", self.iqn)?;
         writeln!(out, "portals   {}", or_dash(&self.portals.join(" ")))?;
-        writeln!(
-            out,
-            "pool      {}{}",
-            pool.mode.replace('_', "-"),
-            pool.reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default()
-        )?;
-        writeln!(
-            out,
-            "data      {} of {} in use, blocks of {}",
-            format_size(pool.data_used_bytes),
-            format_size(pool.data_bytes),
-            format_size(pool.block_bytes)
-        )?;
-        writeln!(
-            out,
-            "metadata  {} of {} in use",
-            format_size(pool.metadata_used_bytes),
-            format_size(pool.metadata_bytes)
-        )?;
+        self.pool.text(out)?;
         self.sessions.iter().try_for_each(|session| {
             writeln!(out, "session   {} from {}", session.initiator, or_dash(&session.peer))
         })
+    }
+}
+
+impl Pool {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let why = self.reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        let of = |used, total| format!("{} of {} in use", format_size(used), format_size(total));
+        writeln!(out, "pool      {}{why}", self.mode.replace('_', "-"))?;
+        let data = of(self.data_used_bytes, self.data_bytes);
+        writeln!(out, "data      {data}, blocks of {}", format_size(self.block_bytes))?;
+        writeln!(out, "metadata  {}", of(self.metadata_used_bytes, self.metadata_bytes))?;
+        let (low, critical) = (self.low_percent, self.critical_percent);
+        writeln!(out, "space     {}: low from {low} % on, critical from {critical} % on", self.level)?;
+        let wait = self.full_wait_ms as f64 / 1000.0;
+        writeln!(out, "reserved  {}; a write waits {wait} s for space", format_size(self.reserved_bytes))
+    }
+}
+
+impl Shape for PoolDone {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let (data, metadata) = (format_size(self.pool.data_bytes), format_size(self.pool.metadata_bytes));
+        writeln!(out, "{}: {data} of data, {metadata} of metadata", self.outcome)
     }
 }
