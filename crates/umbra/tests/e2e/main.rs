@@ -16,4 +16,5 @@ mod lab;
 mod pool;
 mod postgres;
 mod refusals;
+mod space;
 mod story;
