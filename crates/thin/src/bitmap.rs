@@ -6,7 +6,7 @@
 use crate::{
     ThinError,
     limits::{ENTRIES_PER_BITMAP, META_BLOCK_BYTES},
-    page::{Page, PageKind, seal, verify},
+    page::{Page, PageKind, get_u64, seal, verify},
 };
 
 const HEADER: usize = 16;
@@ -67,26 +67,56 @@ impl Bitmap {
         *byte = *byte & !(3 << shift) | field << shift;
     }
 
-    /// Forgets what stands at and after `entries`: beyond the end of the map it must be zero.
-    pub(crate) fn truncate(&mut self, entries: usize) {
-        for entry in entries..ENTRIES_PER_BITMAP as usize {
-            self.set(entry, 0);
-        }
+    /// Whether all counts at and after `entry` are zero: beyond the end of the map they must be.
+    pub(crate) fn is_clear_from(&self, entry: usize) -> bool {
+        (entry..ENTRIES_PER_BITMAP as usize).all(|entry| self.get(entry) == Small::Exactly(0))
+    }
+
+    /// The counts, 32 to a word.
+    fn words(&self) -> impl Iterator<Item = u64> + '_ {
+        self.bits.chunks_exact(8).map(|bytes| get_u64(bytes, 0))
+    }
+
+    /// Which counts are above zero, 64 to a word: 255 words.
+    pub(crate) fn used(&self) -> impl Iterator<Item = u64> + '_ {
+        let used = |bytes| squeeze(occupied(get_u64(bytes, 0)));
+        self.bits.chunks_exact(16).map(move |bytes| used(&bytes[..8]) | used(&bytes[8..]) << 32)
+    }
+
+    /// How many counts are three and more.
+    pub(crate) fn many(&self) -> u64 {
+        self.words().map(|pairs| u64::from((pairs & pairs >> 1 & LOWER).count_ones())).sum()
     }
 
     /// Entries above zero, and the first that is zero (the number of entries if none is).
     pub(crate) fn summary(&self) -> (u32, u32) {
-        let mut used = 0;
-        let mut first_free = None;
-        for (at, byte) in self.bits.iter().enumerate() {
-            let occupied = (byte | byte >> 1) & 0x55;
+        let (mut used, mut first_free) = (0, None);
+        for (pairs, at) in self.words().zip((0..).step_by(32)) {
+            let occupied = occupied(pairs);
             used += occupied.count_ones();
-            if first_free.is_none() && occupied != 0x55 {
-                first_free = Some(at as u32 * 4 + (!occupied & 0x55).trailing_zeros() / 2);
+            if first_free.is_none() && occupied != LOWER {
+                first_free = Some(at + (!occupied & LOWER).trailing_zeros() / 2);
             }
         }
         (used, first_free.unwrap_or(ENTRIES_PER_BITMAP as u32))
     }
+}
+
+/// The lower bit of each pair.
+const LOWER: u64 = 0x5555_5555_5555_5555;
+
+/// The lower bit of each pair that is not zero.
+fn occupied(pairs: u64) -> u64 {
+    (pairs | pairs >> 1) & LOWER
+}
+
+/// The lower bits of 32 pairs, side by side.
+fn squeeze(pairs: u64) -> u64 {
+    let bits = (pairs | pairs >> 1) & 0x3333_3333_3333_3333;
+    let bits = (bits | bits >> 2) & 0x0F0F_0F0F_0F0F_0F0F;
+    let bits = (bits | bits >> 4) & 0x00FF_00FF_00FF_00FF;
+    let bits = (bits | bits >> 8) & 0x0000_FFFF_0000_FFFF;
+    (bits | bits >> 16) & 0xFFFF_FFFF
 }
 
 #[cfg(test)]
@@ -110,7 +140,22 @@ mod tests {
         let mut bitmap = Bitmap::zeroed();
         (0..ENTRIES_PER_BITMAP as usize).for_each(|entry| bitmap.set(entry, 1));
         assert_eq!(bitmap.summary(), (16320, 16320));
-        bitmap.truncate(100);
-        assert_eq!(bitmap.summary(), (100, 100));
+    }
+
+    #[test]
+    fn words_say_what_the_entries_say() {
+        let mut bitmap = Bitmap::zeroed();
+        let count = |entry: usize| (entry as u32).wrapping_mul(0x9E37_79B9) >> 29;
+        (0..16_000).for_each(|entry| bitmap.set(entry, count(entry)));
+        let words: Vec<u64> = bitmap.used().collect();
+        assert_eq!(words.len(), 255);
+        for entry in 0..ENTRIES_PER_BITMAP as usize {
+            let used = words[entry / 64] >> (entry % 64) & 1 == 1;
+            assert_eq!(used, bitmap.get(entry) != Small::Exactly(0), "{entry}");
+        }
+        let all = || (0..16_000).map(count);
+        assert_eq!(bitmap.many(), all().filter(|count| *count >= 3).count() as u64);
+        assert_eq!(bitmap.summary().0 as usize, all().filter(|count| *count > 0).count());
+        assert!(bitmap.is_clear_from(16_000) && !bitmap.is_clear_from(15_000));
     }
 }

@@ -17,6 +17,8 @@ pub enum TreeName {
     DataIndex,
     /// Block -> count above two, of either space map.
     Counts,
+    /// Bitmap number -> bitmap, of the metadata space map.
+    MetadataIndex,
 }
 
 impl TreeName {
@@ -38,6 +40,7 @@ impl TreeName {
             TreeName::Details => "the details of devices",
             TreeName::DataIndex => "the data space map's bitmaps",
             TreeName::Counts => "the counts of blocks",
+            TreeName::MetadataIndex => "the metadata space map's bitmaps",
         }
     }
 }
@@ -131,6 +134,9 @@ pub enum ThinError {
     /// The open transaction holds changes where none may be.
     #[error("the open transaction holds changes that are not committed")]
     NotCommitted,
+    /// The pool was opened although it is damaged.
+    #[error("the pool is damaged and open for reading only")]
+    ReadOnly,
     /// There is one metadata snapshot at most.
     #[error("the pool has a metadata snapshot already")]
     HeldExists,
@@ -152,7 +158,8 @@ impl ThinError {
             }
             E::Damaged { source, .. } => source.code(),
             E::SpaceMap { .. } | E::TooSmall { .. } | E::LogRecord { .. } => ErrorCode::Corrupt,
-            E::NeedsCheck | E::Broken | E::CommitInFlight | E::NotCommitted => ErrorCode::BadState,
+            E::NeedsCheck | E::Broken | E::ReadOnly => ErrorCode::BadState,
+            E::CommitInFlight | E::NotCommitted => ErrorCode::BadState,
             E::HeldExists => ErrorCode::ObjectAlreadyExists,
             E::NotHeld => ErrorCode::ObjectNotFound,
             E::Features { .. } => ErrorCode::Unsupported,

@@ -32,3 +32,5 @@ pub const PAIRS_MAX: usize = 1024;
 pub const BLOCKS_PER_CALL: u64 = 1 << 20;
 /// Blocks that one call may share: bounds what its commit may take.
 pub const SHARE_MAX: u64 = 1 << 12;
+/// Errors that opening a damaged pool tells.
+pub const DAMAGE_MAX: usize = 1000;

@@ -46,6 +46,8 @@ struct Cached {
 #[derive(Debug)]
 pub(crate) struct Meta<R> {
     reader: R,
+    /// No block at or after it is part of the pool.
+    end: u64,
     cache: HashMap<u64, Cached>,
     fresh: HashSet<u64>,
     pub(crate) blocks: SpaceMap,
@@ -54,12 +56,16 @@ pub(crate) struct Meta<R> {
 
 impl<R: MetaRead> Meta<R> {
     /// Before any node is read; the space maps come later.
-    pub(crate) fn new(reader: R, blocks: SpaceMap, data: SpaceMap) -> Self {
-        Meta { reader, cache: HashMap::new(), fresh: HashSet::new(), blocks, data }
+    pub(crate) fn new(reader: R, end: u64, blocks: SpaceMap, data: SpaceMap) -> Self {
+        Meta { reader, end, cache: HashMap::new(), fresh: HashSet::new(), blocks, data }
     }
 
     /// A block as it stands on disk, with its checksum and place checked.
     pub(crate) fn read_page(&self, block: u64, kind: PageKind) -> Result<Box<Page>, ThinError> {
+        if block >= self.end {
+            let what = format!("a pointer leads there, but the pool has {} metadata blocks", self.end);
+            return Err(ThinError::Node { block, what });
+        }
         let page = self.reader.read(block).map_err(|source| ThinError::Read { block, source })?;
         verify(&page, kind, block)?;
         Ok(page)
@@ -91,6 +97,12 @@ impl<R: MetaRead> Meta<R> {
                 keep
             });
         }
+    }
+
+    /// The pool has more metadata blocks now.
+    pub(crate) fn extend(&mut self, blocks: u64) {
+        self.blocks.extend(blocks);
+        self.end = blocks;
     }
 
     /// Whether a node may be changed where it is.

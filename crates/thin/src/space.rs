@@ -53,6 +53,8 @@ impl Runs {
 #[derive(Debug)]
 pub(crate) struct SpaceMap {
     name: &'static str,
+    /// Whether the counts could be read; if not, nothing may be changed.
+    counts_known: bool,
     nr_blocks: u64,
     nr_allocated: u64,
     pub(crate) bitmaps: Vec<Placed>,
@@ -61,6 +63,8 @@ pub(crate) struct SpaceMap {
     pub(crate) overflow_changed: BTreeSet<u64>,
     /// Bitmaps that differ from the disk's.
     pub(crate) dirty: BTreeSet<usize>,
+    /// Bitmaps that are as on the disk, but have wrong hints in the index.
+    pub(crate) stale_hints: BTreeSet<usize>,
     busy: Vec<u64>,
     nr_free: u64,
     freed: Runs,
@@ -71,56 +75,86 @@ pub(crate) struct SpaceMap {
 impl SpaceMap {
     /// A map with all counts zero and no bitmap placed.
     pub(crate) fn empty(name: &'static str, nr_blocks: u64) -> Self {
-        let mut map = SpaceMap {
+        let mut map = SpaceMap { counts_known: true, ..SpaceMap::unknown(name, 0, 0) };
+        map.extend(nr_blocks);
+        map
+    }
+
+    /// A map whose counts cannot be read: it knows its size, and hands nothing out.
+    pub(crate) fn unknown(name: &'static str, nr_blocks: u64, nr_allocated: u64) -> Self {
+        SpaceMap {
             name,
-            nr_blocks: 0,
-            nr_allocated: 0,
+            counts_known: false,
+            nr_blocks,
+            nr_allocated,
             bitmaps: Vec::new(),
             many: HashMap::new(),
             overflow_changed: BTreeSet::new(),
             dirty: BTreeSet::new(),
+            stale_hints: BTreeSet::new(),
             busy: Vec::new(),
             nr_free: 0,
             freed: Runs::default(),
             freed_in_flight: Runs::default(),
             cursor: 0,
-        };
-        map.extend(nr_blocks);
-        map
+        }
     }
 
-    /// A map as it stands on disk: its bitmaps in order, and the records of its overflow tree.
+    /// A map as it stands on disk: its bitmaps in order, all of them, and the records of its overflow tree.
     pub(crate) fn load(
         name: &'static str,
         nr_blocks: u64,
         bitmaps: Vec<Placed>,
         many: HashMap<u64, u32>,
     ) -> Result<Self, ThinError> {
-        let mut map = SpaceMap::empty(name, nr_blocks);
-        map.dirty.clear();
-        map.bitmaps = bitmaps;
-        if let Some(last) = map.bitmaps.last_mut() {
-            let inside = nr_blocks - (bitmaps_for(nr_blocks) - 1) * ENTRIES_PER_BITMAP;
-            last.bitmap.truncate(inside as usize);
-        }
-        for (block, count) in &many {
-            if *block >= nr_blocks || *count < 3 || map.small(*block) != Small::Many {
-                return Err(map.wrong(*block, format!("overflow record {count} without a bitmap entry of 3")));
-            }
-        }
-        map.many = many;
-        for block in 0..nr_blocks {
-            match map.small(block) {
-                Small::Exactly(0) => continue,
-                Small::Many if !map.many.contains_key(&block) => {
-                    return Err(map.wrong(block, "bitmap entry of 3 without an overflow record".to_owned()));
-                }
-                _ => {}
-            }
-            map.nr_allocated += 1;
-            map.take(block);
+        let mut map = SpaceMap::unknown(name, nr_blocks, 0);
+        (map.counts_known, map.bitmaps, map.many) = (true, bitmaps, many);
+        map.check_end()?;
+        map.check_many()?;
+        map.busy = map.bitmaps.iter().flat_map(|placed| placed.bitmap.used()).collect();
+        map.busy.truncate(nr_blocks.div_ceil(64) as usize);
+        map.nr_allocated = map.busy.iter().map(|word| u64::from(word.count_ones())).sum();
+        map.nr_free = nr_blocks - map.nr_allocated;
+        // Bits at and after the end stay set for good.
+        if let (Some(last), inside @ 1..) = (map.busy.last_mut(), nr_blocks % 64) {
+            *last |= u64::MAX << inside;
         }
         Ok(map)
+    }
+
+    /// Nothing may stand behind the end: kernels would believe it when the map grows.
+    fn check_end(&self) -> Result<(), ThinError> {
+        let inside =
+            self.nr_blocks.saturating_sub((self.bitmaps.len() as u64).saturating_sub(1) * ENTRIES_PER_BITMAP);
+        match self.bitmaps.last().is_none_or(|last| last.bitmap.is_clear_from(inside as usize)) {
+            true => Ok(()),
+            false => Err(self.wrong(self.nr_blocks, "counts beyond the end of the map".to_owned())),
+        }
+    }
+
+    /// Each record has a bitmap entry of 3, and there are as many of these as of those.
+    fn check_many(&self) -> Result<(), ThinError> {
+        for (block, count) in &self.many {
+            if *block >= self.nr_blocks || *count < 3 || self.small(*block) != Small::Many {
+                return Err(
+                    self.wrong(*block, format!("overflow record {count} without a bitmap entry of 3"))
+                );
+            }
+        }
+        if self.bitmaps.iter().map(|placed| placed.bitmap.many()).sum::<u64>() == self.many.len() as u64 {
+            return Ok(());
+        }
+        let missing = |block: &u64| self.small(*block) == Small::Many && !self.many.contains_key(block);
+        let block = (0..self.nr_blocks).find(missing).unwrap_or(self.nr_blocks);
+        Err(self.wrong(block, "bitmap entry of 3 without an overflow record".to_owned()))
+    }
+
+    /// Compares the disk's hints with the truth (section 7.3); kernels believe them, so that wrong ones are written anew.
+    pub(crate) fn note_hints(&mut self, bitmap: usize, found: &IndexEntry) {
+        let exact = self.index_entry(bitmap, found.block);
+        if found.nr_free != exact.nr_free || found.none_free_before > exact.none_free_before {
+            self.stale_hints.insert(bitmap);
+        }
     }
 
     fn wrong(&self, block: u64, what: String) -> ThinError {
@@ -154,6 +188,9 @@ impl SpaceMap {
         if block >= self.nr_blocks {
             return Err(self.wrong(block, format!("the map ends at {}", self.nr_blocks)));
         }
+        if !self.counts_known {
+            return Ok(0);
+        }
         match self.small(block) {
             Small::Exactly(count) => Ok(count),
             Small::Many => Ok(self.many.get(&block).copied().unwrap_or(3)),
@@ -163,7 +200,9 @@ impl SpaceMap {
     /// Refuses a block that something points to and whose count is zero: it could be handed out again.
     pub(crate) fn check_used(&self, block: u64) -> Result<(), ThinError> {
         match self.count(block)? {
-            0 => Err(self.wrong(block, "a pointer leads to it, but its count is 0".to_owned())),
+            0 if self.counts_known => {
+                Err(self.wrong(block, "a pointer leads to it, but its count is 0".to_owned()))
+            }
             _ => Ok(()),
         }
     }
@@ -278,10 +317,17 @@ impl SpaceMap {
             self.bitmaps.push(Placed { bitmap: Bitmap::zeroed(), at: None });
         }
         self.busy.resize(nr_blocks.div_ceil(64) as usize, u64::MAX);
-        // Bits at and after the end stay set for good; those of the new blocks were set until now.
         self.nr_free += nr_blocks - old;
-        for block in old..nr_blocks {
-            self.busy[(block / 64) as usize] &= !(1 << (block % 64));
+        self.clear_busy(old..nr_blocks);
+    }
+
+    /// Makes a range available, word by word where it can.
+    fn clear_busy(&mut self, mut range: Range<u64>) {
+        while !range.is_empty() {
+            let end = range.end.min((range.start / 64 + 1) * 64);
+            let bits = u64::MAX >> (64 - (end - range.start)) << (range.start % 64);
+            self.busy[(range.start / 64) as usize] &= !bits;
+            range.start = end;
         }
     }
 
@@ -305,7 +351,7 @@ impl SpaceMap {
 
     /// Blocks that the bitmaps of a commit take, at most, with the nodes of their index.
     pub(crate) fn bitmap_cost(&self) -> u64 {
-        self.bitmap_nodes(self.dirty.len() as u64)
+        self.bitmap_nodes((self.dirty.len() + self.stale_hints.len()) as u64)
     }
 
     /// Blocks that a commit takes more than now, at most, when the counts of up to `counts` blocks change, and up to
@@ -313,7 +359,7 @@ impl SpaceMap {
     pub(crate) fn change_cost(&self, counts: u64, grown: u64) -> u64 {
         let changed = (self.overflow_changed.len() as u64).saturating_add(counts);
         let overflow = self.overflow_nodes(changed, grown).saturating_sub(self.overflow_cost());
-        let dirty = (self.dirty.len() as u64).saturating_add(counts);
+        let dirty = ((self.dirty.len() + self.stale_hints.len()) as u64).saturating_add(counts);
         overflow + self.bitmap_nodes(dirty) - self.bitmap_cost()
     }
 

@@ -109,6 +109,7 @@ macro_rules! fields {
         }
     };
 }
+const FLAGS: usize = 4;
 const UUID: usize = 16;
 const MAGIC_AT: usize = 32;
 const DATA_MAP: usize = 64;
@@ -184,6 +185,25 @@ impl Superblock {
         Ok(())
     }
 
+    /// Block 0 with needs_check set: after an error of which nobody knows what it left (section 8.6). To be made from
+    /// what stands on the disk, not from what is in memory; all else stays as it is.
+    pub fn set_needs_check(page: &Page) -> Result<Box<Page>, ThinError> {
+        Self::with_flags(page, |flags| flags | FLAG_NEEDS_CHECK)
+    }
+
+    /// Block 0 with needs_check cleared: after a full check that found nothing.
+    pub fn clear_needs_check(page: &Page) -> Result<Box<Page>, ThinError> {
+        Self::with_flags(page, |flags| flags & !FLAG_NEEDS_CHECK)
+    }
+
+    fn with_flags(page: &Page, change: impl FnOnce(u32) -> u32) -> Result<Box<Page>, ThinError> {
+        let found = Superblock::decode(page, 0)?;
+        let mut page = Box::new(*page);
+        put_u32(&mut page[..], FLAGS, change(found.flags));
+        seal(&mut page, PageKind::Superblock, 0);
+        Ok(page)
+    }
+
     /// The bytes of block 0.
     pub fn encode(&self) -> Box<Page> {
         self.encode_at(0)
@@ -234,6 +254,17 @@ mod tests {
         let page = written.encode();
         assert_eq!(Superblock::decode(&page, 0).unwrap(), written);
         assert!(page[364..].iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn needs_check_is_set_and_cleared_and_nothing_else_changes() {
+        let page = Superblock { time: 9, trans_id: 77, ..Superblock::new([5; 16], 128, 512) }.encode();
+        let set = Superblock::set_needs_check(&page).unwrap();
+        let superblock = Superblock::decode(&set, 0).unwrap();
+        assert!(matches!(superblock.check_writable(), Err(ThinError::NeedsCheck)));
+        assert_eq!(set[8..], page[8..]);
+        assert_eq!(Superblock::clear_needs_check(&set).unwrap(), page);
+        assert!(Superblock::set_needs_check(&[0; META_BLOCK_BYTES]).is_err());
     }
 
     #[test]

@@ -151,6 +151,12 @@ impl<R: MetaRead> Pool<R> {
             *root = self.meta.write_overflow(*root, block, self.meta.data.count(block)?)?;
         }
         let root = &mut self.superblock.data_map.bitmap_root;
+        for i in std::mem::take(&mut self.meta.data.stale_hints) {
+            if let Some(at) = self.meta.data.bitmaps[i].at {
+                let entry = self.meta.data.index_entry(i, at);
+                *root = self.meta.insert(*root, Tree::Index, i as u64, &entry.pack())?;
+            }
+        }
         for i in self.meta.data.dirty.clone() {
             let at = self.meta.move_block(self.meta.data.bitmaps[i].at)?;
             self.meta.data.bitmaps[i].at = Some(at);

@@ -182,7 +182,7 @@ impl<R: MetaRead> Pool<R> {
         let blocks = blocks.min(META_BLOCKS_MAX);
         check_growth("the number of metadata blocks", self.meta.blocks.nr_blocks(), blocks, META_BLOCKS_MAX)?;
         self.change(|pool| {
-            pool.meta.blocks.extend(blocks);
+            pool.meta.extend(blocks);
             Ok(())
         })
     }
@@ -223,7 +223,7 @@ impl<R: MetaRead> Pool<R> {
     }
 }
 
-fn wrong_count(id: ThinId, block: u64, mapped: u64, found: u64) -> ThinError {
+pub(super) fn wrong_count(id: ThinId, block: u64, mapped: u64, found: u64) -> ThinError {
     let what = format!("device {id} is said to have {mapped} mappings, {found} were found");
     ThinError::Node { block, what }
 }

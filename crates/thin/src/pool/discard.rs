@@ -1,6 +1,6 @@
 //! Unmapping ranges of a device.
 //!
-//! What always holds: every leaf of a piece is looked at before anything of it is changed, and a piece is no larger
+//! What always holds: every leaf of a piece, and beside it, is looked at before anything of it is changed, and a piece is no larger
 //! than what the commit can still carry; so damage or shortage is an error, never half a change.
 
 use super::{Pool, read::check_range};
@@ -24,13 +24,24 @@ impl<R: MetaRead> Pool<R> {
     }
 
     fn discard_piece(&mut self, id: ThinId, piece: Range<u64>) -> Result<u64, ThinError> {
-        self.each_mapping(id, &piece, Care::Write, &mut |_, _| ())?;
+        self.check_mappings(id, &piece)?;
         self.change(|pool| {
             let removed =
                 pool.change_tree(id, |meta, root| meta.remove_mappings(root, (piece.start, piece.end)))?;
             pool.lower_mapped(id, removed)?;
             Ok(removed)
         })
+    }
+
+    /// Looks at every leaf of a range that is going to be unmapped, and at those beside it, which may be merged with
+    /// what is left. Returns how many mappings the range has.
+    pub(super) fn check_mappings(&mut self, id: ThinId, range: &Range<u64>) -> Result<u64, ThinError> {
+        let mut mapped = 0;
+        for beside in [range.start.checked_sub(1), Some(range.end)].into_iter().flatten() {
+            self.read_leaf(id, beside, Care::Write, &mut |_, _| ())?;
+        }
+        self.each_mapping(id, range, Care::Write, &mut |_, _| mapped += 1)?;
+        Ok(mapped)
     }
 
     /// The first block of a range that is mapped.

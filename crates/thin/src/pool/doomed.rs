@@ -8,11 +8,13 @@
 
 use super::{
     Device, Need, Owner, Pool,
+    devices::wrong_count,
     need::{COST_TO_FREE, COUNTS_OF_LEAF},
     owner::FIRST_DOOMED,
 };
 use crate::{
     ThinError, ThinId,
+    error::{Lost, TreeName},
     meta::MetaRead,
     tree::{Care, Place},
     values::Tree,
@@ -108,15 +110,27 @@ impl<R: MetaRead> Pool<R> {
         let most = self.affordable(COUNTS_OF_LEAF, most)?;
         let named = |error: ThinError| error.of_device(id);
         let (from, leaves) = self.last_leaves(root, most).map_err(named)?;
-        let mut entries = 0;
-        // Every leaf is looked at before any is changed: damage must not stop the pool half way.
-        self.each_mapping(id, &(from..u64::MAX), Care::Write, &mut |_, _| entries += 1)?;
+        let entries = self.check_mappings(id, &(from..u64::MAX))?;
+        self.check_count(id, from, entries)?;
         self.change(|pool| {
             let removed = pool.change_tree(id, |meta, root| meta.remove_mappings(root, (from, u64::MAX)))?;
             pool.lower_mapped(id, removed)?;
             if from == 0 { pool.remove_device(id).map(drop) } else { Ok(()) }
         })?;
         Ok((entries, leaves))
+    }
+
+    /// Whether a device may lose `entries` mappings, all that are left if `from` is 0.
+    fn check_count(&self, id: ThinId, from: u64, entries: u64) -> Result<(), ThinError> {
+        let Device { root, details, .. } = self.any_device(id)?;
+        let mapped = details.mapped_blocks;
+        if entries == mapped || (from > 0 && entries < mapped) {
+            return Ok(());
+        }
+        let source = Box::new(wrong_count(id, *root, mapped, entries));
+        let key = u64::from(id.0);
+        let lost = Lost { tree: TreeName::Details, device: Some(id), keys: key..key + 1, block: *root };
+        Err(ThinError::Damaged { lost, source })
     }
 
     /// The first key of the last leaves of a tree, at most `most` of them, and how many they are. 0: all of the tree.

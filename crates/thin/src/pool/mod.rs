@@ -15,6 +15,7 @@ mod devices;
 mod discard;
 mod doomed;
 mod held;
+mod load;
 mod need;
 mod open;
 mod owner;
@@ -81,6 +82,8 @@ pub struct Pool<R> {
     changed: bool,
     in_flight: Option<commit::InFlight>,
     broken: bool,
+    /// Opened although damaged ([`Pool::open_damaged`]).
+    read_only: bool,
 }
 
 /// How much of a map is in use.
@@ -153,9 +156,13 @@ impl<R: MetaRead> Pool<R> {
         self.devices.get_mut(&id).ok_or(ThinError::Unknown(id))
     }
 
-    /// Refuses changes where an earlier one failed half way.
+    /// Refuses changes of a damaged pool, and where an earlier one failed half way.
     fn check_changeable(&self) -> Result<(), ThinError> {
-        if self.broken { Err(ThinError::Broken) } else { Ok(()) }
+        match (self.read_only, self.broken) {
+            (true, _) => Err(ThinError::ReadOnly),
+            (_, true) => Err(ThinError::Broken),
+            _ => Ok(()),
+        }
     }
 
     /// Runs a change that was checked beforehand. If it fails nonetheless, the transaction is half changed and must

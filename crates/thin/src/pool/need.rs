@@ -41,8 +41,9 @@ impl<R: MetaRead> Pool<R> {
         COST_TO_FREE + self.meta.data.change_cost(counts, COUNTS_OF_LEAF)
     }
 
-    /// Refuses before anything is changed if the commit of it could run out of blocks.
+    /// Refuses before anything is changed if the commit of it could run out of blocks, or nothing may be changed.
     pub(super) fn need(&self, need: Need) -> Result<(), ThinError> {
+        self.check_changeable()?;
         let map = &self.meta.blocks;
         let blocks = match need {
             Need::ToGrow(blocks) => blocks + self.reserve(),

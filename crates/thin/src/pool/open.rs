@@ -5,22 +5,21 @@
 
 use super::{
     Commit, Device, Owner, Pool,
+    load::{self, Damage},
     owner::{self, FIRST_DOOMED},
 };
 use crate::{
     Superblock, ThinError, ThinId,
-    bitmap::Bitmap,
     limits::{
-        DATA_BLOCK_SECTORS_MAX, DATA_BLOCK_SECTORS_MIN, DATA_BLOCKS_MAX, META_BITMAPS, META_BLOCKS_MAX,
-        META_BLOCKS_MIN,
+        DATA_BLOCK_SECTORS_MAX, DATA_BLOCK_SECTORS_MIN, DATA_BLOCKS_MAX, META_BLOCKS_MAX, META_BLOCKS_MIN,
     },
     meta::{Meta, MetaRead},
-    page::{Page, PageKind, get_u32},
-    space::{Placed, SpaceMap},
+    page::Page,
+    space::SpaceMap,
     superblock::SpaceMapRoot,
-    values::{Details, IndexEntry, Tree, bitmaps_for},
+    values::{Tree, bitmaps_for},
 };
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a new pool is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,8 +79,12 @@ impl MetaRead for Nothing {
 pub fn format(format: &Format) -> Result<Commit, ThinError> {
     format.check()?;
     let nr_meta = format.metadata_blocks.min(META_BLOCKS_MAX);
-    let mut meta =
-        Meta::new(Nothing, SpaceMap::empty("metadata", nr_meta), SpaceMap::empty("data", format.data_blocks));
+    let mut meta = Meta::new(
+        Nothing,
+        nr_meta,
+        SpaceMap::empty("metadata", nr_meta),
+        SpaceMap::empty("data", format.data_blocks),
+    );
     let mut superblock = Superblock::new(format.uuid, format.data_block_sectors, nr_meta);
     meta.allocate()?;
     superblock.mapping_root = meta.add_tree(Tree::Top)?;
@@ -96,23 +99,32 @@ impl<R: MetaRead> Pool<R> {
     /// Opens what `reader` has. The devices' sizes are checked by [`Pool::check_sizes`]; whether the pool may be
     /// written by [`Superblock::check_writable`].
     pub fn open(reader: R) -> Result<Self, ThinError> {
-        let page = reader.read(0).map_err(|source| ThinError::Read { block: 0, source })?;
-        let superblock = Superblock::decode(&page, 0)?;
-        let nr_meta = superblock.meta_map.nr_blocks;
-        if nr_meta > META_BLOCKS_MAX {
-            let want = format!("at most {META_BLOCKS_MAX}");
-            return Err(ThinError::Superblock { field: "metadata map blocks", found: nr_meta, want });
-        }
-        let nr_data = superblock.data_map.nr_blocks;
-        if nr_data > DATA_BLOCKS_MAX {
-            let want = format!("at most {DATA_BLOCKS_MAX}");
-            return Err(ThinError::Superblock { field: "data map blocks", found: nr_data, want });
-        }
-        let mut meta = Meta::new(reader, SpaceMap::empty("metadata", 0), SpaceMap::empty("data", 0));
-        meta.blocks = load_metadata_map(&mut meta, &superblock.meta_map)?;
-        meta.data = load_data_map(&mut meta, &superblock.data_map)?;
-        let devices = load_devices(&mut meta, &superblock)?;
+        let (superblock, mut meta) = start(reader)?;
+        meta.blocks = load::metadata_map(&mut meta, &superblock.meta_map)?;
+        meta.data = load::data_map(&mut meta, &superblock.data_map)?;
+        let devices = load::devices(&mut meta, &superblock, &mut Damage::Refused)?;
         Ok(Pool::new(superblock, meta, devices))
+    }
+
+    /// Opens a pool of which more than block 0 may be damaged (A6): for reading only, whatever was found. It has every
+    /// device whose path can be read; a device without details is told to map nothing and to be shared throughout.
+    /// Returns what is damaged as far as opening met it, [`crate::limits::DAMAGE_MAX`] errors at most; mappings say so
+    /// when they are read.
+    pub fn open_damaged(reader: R) -> Result<(Self, Vec<ThinError>), ThinError> {
+        let (superblock, mut meta) = start(reader)?;
+        let mut damage = Damage::Noted(Vec::new());
+        let map = &superblock.meta_map;
+        meta.blocks = match load::metadata_map(&mut meta, map) {
+            Err(error) => damage.note(error).map(|()| unknown("metadata", map))?,
+            Ok(map) => map,
+        };
+        let map = &superblock.data_map;
+        meta.data = match load::data_map(&mut meta, map) {
+            Err(error) => damage.note(error).map(|()| unknown("data", map))?,
+            Ok(map) => map,
+        };
+        let devices = load::devices(&mut meta, &superblock, &mut damage)?;
+        Ok((Pool { read_only: true, ..Pool::new(superblock, meta, devices) }, damage.into_errors()))
     }
 
     fn new(superblock: Superblock, meta: Meta<R>, mut devices: BTreeMap<ThinId, Device>) -> Self {
@@ -136,6 +148,7 @@ impl<R: MetaRead> Pool<R> {
             changed: false,
             in_flight: None,
             broken: false,
+            read_only: false,
         }
     }
 
@@ -156,73 +169,21 @@ impl<R: MetaRead> Pool<R> {
     }
 }
 
-fn load_metadata_map<R: MetaRead>(meta: &mut Meta<R>, root: &SpaceMapRoot) -> Result<SpaceMap, ThinError> {
-    let index = meta.read_page(root.bitmap_root, PageKind::Index)?;
-    let count = bitmaps_for(root.nr_blocks) as usize;
-    debug_assert!(count <= META_BITMAPS);
-    let places = (0..count).map(|i| IndexEntry::unpack(&index[16 + 16 * i..32 + 16 * i]).block);
-    let bitmaps = places.map(|at| load_bitmap(meta, at)).collect::<Result<_, _>>()?;
-    let many = load_overflow(meta, root.ref_count_root)?;
-    SpaceMap::load("metadata", root.nr_blocks, bitmaps, many)
+/// Block 0, checked as far as it goes alone, and nothing read yet below it.
+fn start<R: MetaRead>(reader: R) -> Result<(Superblock, Meta<R>), ThinError> {
+    let page = reader.read(0).map_err(|source| ThinError::Read { block: 0, source })?;
+    let superblock = Superblock::decode(&page, 0)?;
+    let at_most = |field, found, max: u64| match found <= max {
+        true => Ok(()),
+        false => Err(ThinError::Superblock { field, found, want: format!("at most {max}") }),
+    };
+    let nr_meta = superblock.meta_map.nr_blocks;
+    at_most("metadata map blocks", nr_meta, META_BLOCKS_MAX)?;
+    at_most("data map blocks", superblock.data_map.nr_blocks, DATA_BLOCKS_MAX)?;
+    let meta = Meta::new(reader, nr_meta, SpaceMap::empty("metadata", 0), SpaceMap::empty("data", 0));
+    Ok((superblock, meta))
 }
 
-fn load_data_map<R: MetaRead>(meta: &mut Meta<R>, root: &SpaceMapRoot) -> Result<SpaceMap, ThinError> {
-    let mut places = Vec::new();
-    let wanted = bitmaps_for(root.nr_blocks);
-    meta.walk(root.bitmap_root, Tree::Index, (0, u64::MAX), &mut |key, value| {
-        if key != places.len() as u64 || key >= wanted {
-            let what = format!("index entry {key} where {} was expected", places.len());
-            return Err(ThinError::SpaceMap { map: "data", block: 0, what });
-        }
-        places.push(IndexEntry::unpack(value).block);
-        Ok(())
-    })?;
-    if (places.len() as u64) < wanted {
-        let what = format!("{} index entries, expected {wanted}", places.len());
-        return Err(ThinError::SpaceMap { map: "data", block: 0, what });
-    }
-    let bitmaps = places.into_iter().map(|at| load_bitmap(meta, at)).collect::<Result<_, _>>()?;
-    let many = load_overflow(meta, root.ref_count_root)?;
-    SpaceMap::load("data", root.nr_blocks, bitmaps, many)
-}
-
-fn load_bitmap<R: MetaRead>(meta: &mut Meta<R>, at: u64) -> Result<Placed, ThinError> {
-    let page = meta.read_page(at, PageKind::Bitmap)?;
-    Ok(Placed { bitmap: Bitmap::decode(&page, at)?, at: Some(at) })
-}
-
-fn load_overflow<R: MetaRead>(meta: &mut Meta<R>, root: u64) -> Result<HashMap<u64, u32>, ThinError> {
-    let mut many = HashMap::new();
-    meta.walk(root, Tree::Overflow, (0, u64::MAX), &mut |block, value| {
-        many.insert(block, get_u32(value, 0));
-        Ok(())
-    })?;
-    Ok(many)
-}
-
-fn load_devices<R: MetaRead>(
-    meta: &mut Meta<R>,
-    superblock: &Superblock,
-) -> Result<BTreeMap<ThinId, Device>, ThinError> {
-    let damaged = |what: String| ThinError::Node { block: superblock.mapping_root, what };
-    let mut roots = BTreeMap::new();
-    meta.walk(superblock.mapping_root, Tree::Top, (0, u64::MAX), &mut |key, value| {
-        let id = u32::try_from(key).ok().filter(|id| *id <= ThinId::MAX.0);
-        let id = id.ok_or_else(|| damaged(format!("device id {key} has more than 24 bits")))?;
-        roots.insert(ThinId(id), crate::page::get_u64(value, 0));
-        Ok(())
-    })?;
-    let mut devices = BTreeMap::new();
-    meta.walk(superblock.details_root, Tree::Details, (0, u64::MAX), &mut |key, value| {
-        let id = ThinId(u32::try_from(key).unwrap_or(u32::MAX));
-        let root =
-            roots.remove(&id).ok_or_else(|| damaged(format!("device {key} has details but no tree")))?;
-        let details = Details::unpack(value);
-        devices.insert(id, Device::new(details, root));
-        Ok(())
-    })?;
-    match roots.keys().next() {
-        Some(id) => Err(damaged(format!("device {id} has a tree but no details"))),
-        None => Ok(devices),
-    }
+fn unknown(name: &'static str, root: &SpaceMapRoot) -> SpaceMap {
+    SpaceMap::unknown(name, root.nr_blocks, root.nr_allocated)
 }

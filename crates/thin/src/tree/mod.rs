@@ -11,4 +11,5 @@ mod lookup;
 mod place;
 mod remove;
 
+pub(crate) use lookup::See;
 pub(crate) use place::{Care, Place};

@@ -70,11 +70,22 @@ impl Disk {
 
     /// Asks our independent checker.
     pub fn check(&self) {
+        self.try_check().unwrap();
+    }
+
+    pub fn try_check(&self) -> Result<(), String> {
         let expect =
             umbra_thin_check::Expect { known_features: umbra_thin::INCOMPAT_LOG, ..Default::default() };
         let report = umbra_thin_check::check(&umbra_thin_check::MemoryImage(self.image()), expect);
         let found: Vec<_> = report.findings.iter().collect();
-        assert!(report.verdict() == umbra_thin_check::Severity::Ok, "{found:#?}");
+        match report.verdict() {
+            umbra_thin_check::Severity::Ok => Ok(()),
+            _ => Err(format!("{found:#?}")),
+        }
+    }
+
+    pub fn size(&self) -> u64 {
+        self.size
     }
 
     /// Asks our checker and `thin_check`. Says so loudly where that one is missing.

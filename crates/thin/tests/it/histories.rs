@@ -5,10 +5,10 @@
 //! the tokens that were written to it or that it inherited; no data block is handed out while the committed state or
 //! the current one has it; the last committed state is never changed by what comes after it (R6).
 
-use crate::disk::Disk;
+use crate::{changes::check_changed, disk::Disk};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use umbra_thin::{Format, Plan, Pool, Snapshot, ThinId, format};
+use umbra_thin::{BlockTime, Format, Plan, Pool, Snapshot, ThinError, ThinId, format};
 
 const DATA_BLOCKS: u64 = 600;
 const SPAN: u64 = 700;
@@ -21,6 +21,13 @@ enum Op {
     Discard { device: usize, vblock: u64, len: u64 },
     Group { devices: usize },
     Delete { device: usize },
+    Redirect { device: usize, vblock: u64 },
+    Share { devices: (usize, usize), from: u64, to: u64, len: u64 },
+    BeginDelete { device: usize },
+    DeleteStep { budget: u64 },
+    Compare { devices: (usize, usize) },
+    Hold,
+    Release,
     Commit,
     Crash,
 }
@@ -34,10 +41,18 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         4 => (device, 0..SPAN, 1..300u64).prop_map(|(device, vblock, len)| Op::Discard { device, vblock, len }),
         3 => (1..4usize).prop_map(|devices| Op::Group { devices }),
         2 => device.prop_map(|device| Op::Delete { device }),
+        2 => (any::<usize>(), 0..SPAN).prop_map(|(device, vblock)| Op::Redirect { device, vblock }),
+        3 => (any::<(usize, usize)>(), 0..SPAN, 0..SPAN, 1..200u64)
+            .prop_map(|(devices, from, to, len)| Op::Share { devices, from, to, len }),
+        2 => any::<usize>().prop_map(|device| Op::BeginDelete { device }),
+        3 => (1..4u64).prop_map(|budget| Op::DeleteStep { budget }),
+        2 => any::<(usize, usize)>().prop_map(|devices| Op::Compare { devices }),
+        1 => Just(Op::Hold),
+        1 => Just(Op::Release),
         4 => Just(Op::Commit),
         1 => Just(Op::Crash),
     ];
-    prop::collection::vec(op, 1..60)
+    prop::collection::vec(op, 1..70)
 }
 
 type Contents = BTreeMap<u32, BTreeMap<u64, u64>>;
@@ -53,6 +68,8 @@ struct World {
     writes: BTreeMap<u64, (u32, u64)>,
     next_token: u64,
     next_id: u32,
+    /// What the metadata snapshot has to say of each device.
+    held: Option<BTreeMap<u32, Vec<(u64, BlockTime)>>>,
 }
 
 impl World {
@@ -71,6 +88,7 @@ impl World {
             writes: BTreeMap::new(),
             next_token: 1,
             next_id: 0,
+            held: None,
         }
     }
 
@@ -108,6 +126,38 @@ impl World {
                 let mapped = self.now.remove(&id).unwrap().len() as u64;
                 assert_eq!(self.pool.delete(ThinId(id)).unwrap(), mapped);
             }
+            Op::Redirect { device, vblock } => {
+                let Some(id) = self.pick(device) else { return };
+                let plan = self.pool.plan_redirect(ThinId(id), vblock);
+                assert!(!matches!(plan, Ok(Plan::InPlace(_))));
+                self.carry_out(id, vblock, plan);
+            }
+            Op::Share { devices, from, to, len } => self.share(devices, from, to, len),
+            Op::BeginDelete { device } => {
+                let Some(id) = self.pick(device) else { return };
+                match self.pool.begin_delete(ThinId(id)) {
+                    Err(error) if error.is_full() => {}
+                    done => {
+                        done.unwrap();
+                        self.now.remove(&id);
+                    }
+                }
+            }
+            Op::DeleteStep { budget } => {
+                let step = self.pool.delete_step(budget).unwrap();
+                assert_eq!(step.left, self.pool.has_doomed());
+            }
+            Op::Compare { devices } => {
+                let (Some(left), Some(right)) = (self.pick(devices.0), self.pick(devices.1)) else { return };
+                check_changed(&mut self.pool, left, right);
+            }
+            Op::Hold => self.hold(),
+            Op::Release => {
+                if self.held.take().is_some() {
+                    self.pool.release_metadata_snapshot().unwrap();
+                    self.apply(&Op::Commit);
+                }
+            }
             Op::Commit => {
                 self.disk.commit(&mut self.pool);
                 self.committed = self.now.clone();
@@ -126,9 +176,43 @@ impl World {
     }
 
     fn write(&mut self, id: u32, vblock: u64) {
+        let plan = self.pool.plan_write(ThinId(id), vblock);
+        self.carry_out(id, vblock, plan);
+    }
+
+    fn share(&mut self, (src, dst): (usize, usize), from: u64, to: u64, len: u64) {
+        let (Some(src), Some(dst)) = (self.pick(src), self.pick(dst)) else { return };
+        if src == dst && from < to + len && to < from + len {
+            return;
+        }
+        match self.pool.share(ThinId(src), from, ThinId(dst), to, len) {
+            Err(error) if error.is_full() => return,
+            done => done.unwrap(),
+        }
+        let given: Vec<_> =
+            self.now[&src].range(from..from + len).map(|(at, token)| (at - from + to, *token)).collect();
+        let map = self.now.get_mut(&dst).unwrap();
+        map.retain(|at, _| !(to..to + len).contains(at));
+        map.extend(given);
+    }
+
+    fn hold(&mut self) {
+        if self.held.is_some() {
+            return;
+        }
+        self.apply(&Op::Commit);
+        if self.pool.reserve_metadata_snapshot().is_err_and(|error| error.is_full()) {
+            return;
+        }
+        self.apply(&Op::Commit);
+        let all = |id: &u32| (*id, self.pool.mappings(ThinId(*id), 0..SPAN * 2).unwrap());
+        self.held = Some(self.now.keys().map(all).collect());
+    }
+
+    fn carry_out(&mut self, id: u32, vblock: u64, plan: Result<Plan, ThinError>) {
         let token = self.next_token;
         self.next_token += 1;
-        let plan = match self.pool.plan_write(ThinId(id), vblock) {
+        let plan = match plan {
             Err(error) if error.is_full() => return,
             plan => plan.unwrap(),
         };
@@ -211,6 +295,13 @@ impl World {
 
     fn check_disk(&mut self) {
         self.disk.check();
+        for (id, mappings) in self.held.iter().flatten() {
+            assert_eq!(
+                self.pool.held_mappings(ThinId(*id), 0..SPAN * 2).unwrap(),
+                *mappings,
+                "held device {id}"
+            );
+        }
         let mut reopened = Pool::open(self.disk.clone()).unwrap();
         for id in reopened.device_ids().collect::<Vec<_>>() {
             assert_eq!(

@@ -6,6 +6,7 @@
     reason = "tests fail by panicking and say what they skip"
 )]
 
+mod bad;
 mod changes;
 mod damage;
 mod deletes;
@@ -19,3 +20,4 @@ mod large;
 mod leaves;
 mod pools;
 mod shares;
+mod tools;
