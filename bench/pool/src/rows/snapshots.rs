@@ -4,7 +4,7 @@
 //! that snapshot again. qcow2 has as many internal snapshots, taken the same way, and writes the same places.
 
 use crate::{
-    door::{Door, Way},
+    door::{Door, Raw, Way},
     lab::{Lab, Stage},
     places::{BLOCK, Order, STRIDE},
     qcow::Qcow,
@@ -13,7 +13,7 @@ use crate::{
     run::{Outcome, Work, alone},
     submit::{Limit, Load},
 };
-use anyhow::Result;
+use anyhow::{Context, Result};
 use std::time::Duration;
 use umbra_ring::Backend;
 use umbra_store::{LunStore, Snapshot, ThinId};
@@ -119,19 +119,31 @@ fn qcow_pass(image: &Qcow, depth: usize) -> Result<Outcome> {
 }
 
 fn whole_blocks(lab: &Lab, report: &mut Report, depth: usize, stages: &[Stage]) -> Result<()> {
+    let (raw, work) = (lab.raw("raw", BYTES)?, pass(depth, BLOCK));
     let mut contenders: Vec<_> = stages
         .iter()
         .zip(COUNTS)
         .map(|(stage, count)| {
-            let work = pass(depth, BLOCK);
             Contender::new("pool", move || match count {
                 0 => alone(&stage.luns[0], work, &lab.workers),
                 _ => shared_pass(lab, stage, work),
             })
         })
         .collect();
+    contenders.push(Contender::new("raw file's hole", || hole_pass(lab, &raw, work)));
     let series = alternate(lab.rounds, 1, &mut contenders)?;
-    against_none(report, "64 KiB first pass", depth, &series, 0.5)
+    let (series, hole) = series.split_at(stages.len());
+    against_none(report, "64 KiB first pass", depth, series, 0.5)?;
+    let case = format!("64 KiB first pass, 1 snapshot, QD {depth}");
+    report.add(&Line::rates(2, case, &series[1], "raw file's hole", &hole[0]))
+}
+
+/// The same pass over a plain file without space: what the file system takes for giving each block its space.
+fn hole_pass(lab: &Lab, raw: &Raw, work: Work) -> Result<Outcome> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    fallocate(&*raw.file, punch, 0, BYTES).context("punch the raw file")?;
+    alone(raw, work, &lab.workers)
 }
 
 fn settled(lab: &Lab, report: &mut Report, depth: usize, stages: &[Stage]) -> Result<()> {
