@@ -7,11 +7,16 @@
 )]
 
 mod basics;
+mod controls;
+mod cores;
 mod devices;
 mod direct;
+mod errors;
 mod instant;
 mod judge;
 mod model;
+mod overlap;
+mod recorded;
 mod sharing;
 mod sim;
 mod space;

@@ -1,18 +1,23 @@
-//! Generated operations on a store against the simplest model of one: a map from device to bytes.
+//! Generated operations on a store, one after the other, against the simplest model of one: a map from device to bytes,
+//! and for each block of a device a number that says which data block it is.
 
 use crate::{
     judge::{Judges, check_image},
     sim::{META, Sim},
 };
 use proptest::prelude::*;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use umbra_base::ErrorCode;
-use umbra_store::{Background, LunStore, PoolParams, Snapshot, ThinId, ThinPoolStore, Volume};
+use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
+use umbra_base::{Error, ErrorCode};
+use umbra_store::{
+    Background, Difference, DifferenceKind, Extend, LunStore, PoolParams, Share, Snapshot, ThinId,
+    ThinPoolStore, Thresholds, Volume,
+};
 
 const BLOCK: usize = 64 << 10;
 /// The last block is cut short.
 const SIZE: usize = 4 * BLOCK + 3 * 512;
 const SECTORS: usize = SIZE / 512;
+const BLOCKS: usize = SIZE.div_ceil(BLOCK);
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -21,6 +26,9 @@ enum Op {
     Discard { device: usize, at: usize, len: usize },
     Cut { first: usize, count: usize },
     Delete { device: usize },
+    WriteAtomic { device: usize, at: usize, len: usize, byte: u8 },
+    Share { from: usize, to: usize, blocks: (usize, usize, usize) },
+    Extend { data: u64, metadata: u64 },
     Flush { device: usize },
     Close,
     Drop,
@@ -38,15 +46,35 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         4 => (device, 1..3usize).prop_map(|(first, count)| Op::Cut { first, count }),
         2 => device.prop_map(|device| Op::Delete { device }),
         2 => device.prop_map(|device| Op::Flush { device }),
+        3 => (device, 0..SECTORS, 1..SECTORS, 1..255u8)
+            .prop_map(|(device, at, len, byte)| Op::WriteAtomic { device, at, len, byte }),
+        4 => (device, any::<usize>(), (0..4usize, 0..4usize, 1..4usize))
+            .prop_map(|(from, to, blocks)| Op::Share { from, to, blocks }),
+        1 => (0..4u64, 0..4u64).prop_map(|(data, metadata)| Op::Extend { data, metadata }),
         1 => Just(Op::Close),
         2 => Just(Op::Drop),
     ];
     prop::collection::vec(op, 1..50)
 }
 
+/// Which data block, and whether it is the device's own, to be written in place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct At {
+    block: u64,
+    private: bool,
+}
+
 struct Device {
     bytes: Vec<u8>,
-    mapped: [bool; 5],
+    blocks: [Option<At>; BLOCKS],
+    /// Whether the numbers are known: a write that found no room wrote nobody knows how much.
+    exact: bool,
+}
+
+impl Device {
+    fn mapped(&self) -> u64 {
+        self.blocks.iter().flatten().count() as u64
+    }
 }
 
 struct World {
@@ -54,17 +82,27 @@ struct World {
     store: ThinPoolStore,
     devices: BTreeMap<u32, Device>,
     next_id: u32,
+    next_block: u64,
+    size: (u64, u64),
 }
 
 fn open(sim: &Sim) -> ThinPoolStore {
-    let params = PoolParams { background: Background::Off, devices: 8, ..PoolParams::new(30 * BLOCK as u64) };
+    let thresholds = Thresholds { full_wait: Duration::ZERO, ..Thresholds::default() };
+    let params = PoolParams {
+        background: Background::Off,
+        devices: 8,
+        thresholds,
+        ..PoolParams::new(30 * BLOCK as u64)
+    };
     ThinPoolStore::on(sim.backing(1), params).unwrap()
 }
 
 impl World {
     fn new() -> Self {
         let sim = Sim::new();
-        World { store: open(&sim), sim, devices: BTreeMap::new(), next_id: 0 }
+        let store = open(&sim);
+        let size = (store.usage().data_total, store.usage().metadata_total);
+        World { store, sim, devices: BTreeMap::new(), next_id: 0, next_block: 0, size }
     }
 
     fn pick(&self, n: usize) -> Option<u32> {
@@ -79,11 +117,17 @@ impl World {
         match *op {
             Op::Create if self.devices.len() < 6 => {
                 self.store.create(ThinId(self.next_id)).unwrap();
-                self.devices.insert(self.next_id, Device { bytes: vec![0; SIZE], mapped: [false; 5] });
+                self.devices.insert(
+                    self.next_id,
+                    Device { bytes: vec![0; SIZE], blocks: [None; BLOCKS], exact: true },
+                );
                 self.next_id += 1;
             }
             Op::Create => {}
             Op::Write { device, at, len, byte } => self.write(device, at, len, byte),
+            Op::WriteAtomic { device, at, len, byte } => self.write_atomic(device, at, len, byte),
+            Op::Share { from, to, blocks } => self.share(from, to, blocks),
+            Op::Extend { data, metadata } => self.extend(data, metadata),
             Op::Discard { device, at, len } => self.discard(device, at, len),
             Op::Cut { first, count } => self.cut(first, count),
             Op::Delete { device } => {
@@ -106,60 +150,108 @@ impl World {
 
     fn write(&mut self, device: usize, at: usize, len: usize, byte: u8) {
         let Some(id) = self.pick(device) else { return };
-        let len = len.min(SECTORS - at);
-        let (from, to) = (at * 512, (at + len) * 512);
+        let (from, to) = (at * 512, (at + len).min(SECTORS) * 512);
         match self.volume(id).write(from as u64, &vec![byte; to - from]) {
-            Ok(()) => {
-                let device = self.devices.get_mut(&id).unwrap();
-                device.bytes[from..to].fill(byte);
-                (from / BLOCK..to.div_ceil(BLOCK)).for_each(|block| device.mapped[block] = true);
-            }
+            Ok(()) => self.entered(id, from..to, byte, false),
             // The pool is full: each piece was written or was not. Take what is there, if it is one of the two.
-            Err(error) => {
-                assert_eq!(error.code(), ErrorCode::InsufficientStorage, "{error:?}");
-                let mut now = vec![0; SIZE];
-                self.volume(id).read(0, &mut now).unwrap();
-                let mapped = self.volume(id).mapped(0, SIZE as u64).unwrap();
-                let device = self.devices.get_mut(&id).unwrap();
-                for (at, (old, new)) in device.bytes.iter_mut().zip(now).enumerate() {
-                    assert!(*old == new || (from..to).contains(&at) && new == byte);
-                    *old = new;
-                }
-                for run in mapped {
-                    let blocks =
-                        run.offset as usize / BLOCK..(run.offset + run.len).div_ceil(BLOCK as u64) as usize;
-                    blocks.for_each(|block| device.mapped[block] = run.mapped);
-                }
+            Err(error) => self.take_what_is_there(id, from..to, byte, &error),
+        }
+    }
+
+    fn write_atomic(&mut self, device: usize, at: usize, len: usize, byte: u8) {
+        let Some(id) = self.pick(device) else { return };
+        let (from, to) = (at * 512, (at + len).min(SECTORS) * 512);
+        match self.volume(id).write_atomic(from as u64, &vec![byte; to - from]) {
+            Ok(()) => self.entered(id, from..to, byte, true),
+            Err(error) => assert_eq!(error.code(), ErrorCode::InsufficientStorage, "{error:?}"),
+        }
+    }
+
+    /// A range was written: in place where that was possible and allowed.
+    fn entered(&mut self, id: u32, range: Range<usize>, byte: u8, always_fresh: bool) {
+        let device = self.devices.get_mut(&id).unwrap();
+        for at in &mut device.blocks[range.start / BLOCK..range.end.div_ceil(BLOCK)] {
+            if always_fresh || !at.is_some_and(|at| at.private) {
+                self.next_block += 1;
+                *at = Some(At { block: self.next_block, private: true });
             }
+        }
+        device.bytes[range].fill(byte);
+    }
+
+    fn take_what_is_there(&mut self, id: u32, range: Range<usize>, byte: u8, error: &Error) {
+        assert_eq!(error.code(), ErrorCode::InsufficientStorage, "{error:?}");
+        let mut now = vec![0; SIZE];
+        let volume = self.volume(id);
+        volume.read(0, &mut now).unwrap();
+        let device = self.devices.get_mut(&id).unwrap();
+        for (at, (old, new)) in device.bytes.iter().zip(&now).enumerate() {
+            assert!(old == new || range.contains(&at) && *new == byte, "byte {at} of device {id}");
+        }
+        (device.bytes, device.exact) = (now, false);
+        for run in volume.mapped(0, SIZE as u64).unwrap() {
+            let blocks = run.offset as usize / BLOCK..(run.offset + run.len).div_ceil(BLOCK as u64) as usize;
+            device.blocks[blocks].fill(run.mapped.then_some(At { block: 0, private: false }));
         }
     }
 
     fn discard(&mut self, device: usize, at: usize, len: usize) {
         let Some(id) = self.pick(device) else { return };
-        let len = len.min(SECTORS - at);
-        let (from, to) = (at * 512, (at + len) * 512);
-        match self.volume(id).discard(from as u64, (to - from) as u64) {
-            Ok(()) => {
-                let device = self.devices.get_mut(&id).unwrap();
-                device.bytes[from..to].fill(0);
-                let end = if to == SIZE { 5 } else { to / BLOCK };
-                (from.div_ceil(BLOCK)..end).for_each(|block| device.mapped[block] = false);
-            }
+        let (from, to) = (at * 512, (at + len).min(SECTORS) * 512);
+        if let Err(error) = self.volume(id).discard(from as u64, (to - from) as u64) {
             // Zeroing the edge of a shared block takes a new one.
-            Err(error) => {
-                assert_eq!(error.code(), ErrorCode::InsufficientStorage, "{error:?}");
-                let mut now = vec![0; SIZE];
-                self.volume(id).read(0, &mut now).unwrap();
-                let mapped = self.volume(id).mapped(0, SIZE as u64).unwrap();
-                let device = self.devices.get_mut(&id).unwrap();
-                device.bytes = now;
-                for run in mapped {
-                    let blocks =
-                        run.offset as usize / BLOCK..(run.offset + run.len).div_ceil(BLOCK as u64) as usize;
-                    blocks.for_each(|block| device.mapped[block] = run.mapped);
-                }
-            }
+            return self.take_what_is_there(id, from..to, 0, &error);
         }
+        let end = if to == SIZE { BLOCKS } else { to / BLOCK };
+        let device = self.devices.get_mut(&id).unwrap();
+        for block in from / BLOCK..to.div_ceil(BLOCK) {
+            let whole = (from.div_ceil(BLOCK)..end).contains(&block);
+            let part = (block * BLOCK).max(from)..((block + 1) * BLOCK).min(to);
+            match &mut device.blocks[block] {
+                at if whole => *at = None,
+                Some(at) if !at.private => {
+                    self.next_block += 1;
+                    *at = At { block: self.next_block, private: true };
+                }
+                _ => {}
+            }
+            device.bytes[part].fill(0);
+        }
+    }
+
+    /// Blocks that are whole: the last is cut short, and its neighbour's bytes behind the end are nobody's.
+    fn share(&mut self, from: usize, to: usize, (first, at, blocks): (usize, usize, usize)) {
+        let (Some(from), Some(to)) = (self.pick(from), self.pick(to)) else { return };
+        let blocks = blocks.min(4 - first).min(4 - at);
+        if from == to && first < at + blocks && at < first + blocks {
+            return;
+        }
+        let offset = |block: usize| (block * BLOCK) as u64;
+        let wish = Share {
+            from: ThinId(from),
+            from_offset: offset(first),
+            to: ThinId(to),
+            to_offset: offset(at),
+            len: offset(blocks),
+        };
+        if let Err(error) = self.store.share(wish) {
+            return assert_eq!(error.code(), ErrorCode::InsufficientStorage, "{error:?}");
+        }
+        let source = self.devices.get_mut(&from).unwrap();
+        let theirs = &mut source.blocks[first..first + blocks];
+        theirs.iter_mut().flatten().for_each(|at| at.private = false);
+        let (theirs, exact) = (theirs.to_vec(), source.exact);
+        let bytes = source.bytes[first * BLOCK..(first + blocks) * BLOCK].to_vec();
+        let device = self.devices.get_mut(&to).unwrap();
+        device.blocks[at..at + blocks].copy_from_slice(&theirs);
+        device.bytes[at * BLOCK..(at + blocks) * BLOCK].copy_from_slice(&bytes);
+        device.exact &= exact;
+    }
+
+    fn extend(&mut self, data: u64, metadata: u64) {
+        self.size = (self.size.0 + data, self.size.1 + metadata);
+        let data_bytes = Some(self.size.0 * BLOCK as u64);
+        self.store.extend(Extend { data_bytes, metadata_bytes: Some(self.size.1 * 4096) }).unwrap();
     }
 
     fn cut(&mut self, first: usize, count: usize) {
@@ -181,9 +273,10 @@ impl World {
         drop(hold);
         self.store.wait_durable(&cut).unwrap();
         for Snapshot { origin, copy } in pairs {
-            let origin = &self.devices[&origin.0];
-            let device = Device { bytes: origin.bytes.clone(), mapped: origin.mapped };
-            self.devices.insert(copy.0, device);
+            let origin = self.devices.get_mut(&origin.0).unwrap();
+            origin.blocks.iter_mut().flatten().for_each(|at| at.private = false);
+            let (bytes, blocks, exact) = (origin.bytes.clone(), origin.blocks, origin.exact);
+            self.devices.insert(copy.0, Device { bytes, blocks, exact });
         }
     }
 
@@ -194,10 +287,42 @@ impl World {
             let mut bytes = vec![0xEE; SIZE];
             self.volume(*id).read(0, &mut bytes).unwrap();
             assert!(bytes == device.bytes, "device {id} differs");
-            let mapped = device.mapped.iter().filter(|mapped| **mapped).count() as u64;
-            assert_eq!(self.store.mapped_blocks(ThinId(*id)).unwrap(), mapped, "device {id}");
+            assert_eq!(self.store.mapped_blocks(ThinId(*id)).unwrap(), device.mapped(), "device {id}");
         }
+        let exact: Vec<_> = self.devices.iter().filter(|(_, device)| device.exact).collect();
+        for (old, new) in exact.iter().zip(exact.iter().skip(1)) {
+            let kinds = |(old, new): (&Option<At>, &Option<At>)| kind(old.as_ref(), new.as_ref());
+            let expected: Vec<_> = old.1.blocks.iter().zip(&new.1.blocks).map(kinds).collect();
+            let step = self.store.changed(ThinId(*old.0), ThinId(*new.0), 0).unwrap();
+            assert_eq!(by_block(&step), expected, "from device {} to {}", old.0, new.0);
+            let all = by_block(&self.store.allocated(ThinId(*new.0), 0).unwrap());
+            let mapped: Vec<_> = new.1.blocks.iter().map(|at| kind(None, at.as_ref())).collect();
+            assert_eq!(all, mapped, "device {}", new.0);
+        }
+        let usage = self.store.usage();
+        assert_eq!((usage.data_total, usage.metadata_total), self.size);
     }
+}
+
+/// How a block differs.
+fn kind(old: Option<&At>, new: Option<&At>) -> Option<DifferenceKind> {
+    match (old, new) {
+        (None, None) => None,
+        (Some(_), None) => Some(DifferenceKind::OnlyOld),
+        (None, Some(_)) => Some(DifferenceKind::OnlyNew),
+        (Some(old), Some(new)) => (old.block != new.block).then_some(DifferenceKind::Both),
+    }
+}
+
+/// An answer that is complete, block by block.
+fn by_block(step: &Difference) -> Vec<Option<DifferenceKind>> {
+    assert_eq!(step.next, None);
+    let mut kinds = vec![None; BLOCKS];
+    for run in &step.runs {
+        let first = run.offset as usize / BLOCK;
+        kinds[first..first + run.len as usize / BLOCK].fill(Some(run.kind));
+    }
+    kinds
 }
 
 proptest! {

@@ -1,0 +1,296 @@
+//! Runs that are recorded: what was done to a store on a disk that forgets, and when each thing began and was
+//! acknowledged, counted in the disk's operations.
+//!
+//! Each write writes a token of its own to whole sectors, so that what is found later says which write it is of.
+
+mod promise;
+mod steps;
+
+pub use promise::{After, Promise};
+
+use crate::sim::{DATA, Faults, LOG, META, SECTOR, Sim};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use umbra_base::{ErrorCode, Result};
+use umbra_store::{
+    Background, Extend, LunStore, PoolParams, Share, Snapshot, ThinId, ThinPoolStore, Thresholds, Volume,
+};
+
+pub const BLOCK: u64 = 64 << 10;
+pub const SIZE: u64 = 6 * BLOCK;
+pub const SECTORS: usize = SIZE as usize / SECTOR;
+/// Sectors of a block.
+pub const PER_BLOCK: usize = BLOCK as usize / SECTOR;
+pub const INCOMPAT_LOG: u32 = 1 << 31;
+/// Of what never happened.
+pub const NEVER: usize = usize::MAX;
+
+/// The store on that disk, or why it does not open.
+pub fn try_open(sim: &Sim, boot: u8) -> Result<ThinPoolStore> {
+    let thresholds = Thresholds { full_wait: Duration::ZERO, ..Thresholds::default() };
+    let params =
+        PoolParams { background: Background::Off, devices: 8, thresholds, ..PoolParams::new(40 * BLOCK) };
+    ThinPoolStore::on(sim.backing(boot), params)
+}
+
+pub fn open(sim: &Sim, boot: u8) -> ThinPoolStore {
+    try_open(sim, boot).unwrap()
+}
+
+/// A content of a sector, and when it was being written.
+#[derive(Clone, Copy)]
+pub struct Version {
+    pub token: u64,
+    pub begun: usize,
+    pub acknowledged: usize,
+}
+
+/// A time in the run: begun, done.
+pub type Span = (usize, usize);
+
+#[derive(Clone)]
+pub struct Device {
+    pub sectors: Vec<Vec<Version>>,
+    pub flushes: Vec<Span>,
+    pub made: Span,
+    pub gone: Option<Span>,
+    /// Ranges of sectors that were written all or not at all, and by which version of each.
+    pub atomic: Vec<Vec<(usize, usize)>>,
+}
+
+/// Sizes that the pool got: when, and how many blocks of data and metadata.
+#[derive(Debug, Clone, Copy)]
+pub struct Sizes {
+    pub span: Span,
+    pub blocks: (u64, u64),
+}
+
+/// What operations of a run may come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum May {
+    Succeed,
+    /// Where the pool has no room.
+    BeRefused,
+    Fail,
+}
+
+/// A run and what it did.
+pub struct Run {
+    pub sim: Sim,
+    pub store: Option<ThinPoolStore>,
+    pub devices: BTreeMap<u32, Device>,
+    pub sizes: Vec<Sizes>,
+    pub may: May,
+    pub failures: usize,
+    next_token: u64,
+    random: u64,
+}
+
+impl Run {
+    /// On a new pool of so many blocks of metadata and data.
+    pub fn on(blocks: (u64, u64), seed: u64, faults: Faults) -> Self {
+        let sim = Sim::with_pool(blocks.0, blocks.1, BLOCK);
+        let store = Some(open(&sim, 1));
+        sim.set_faults(faults);
+        let sizes = vec![Sizes { span: (0, 0), blocks: (blocks.1, blocks.0) }];
+        let (devices, may) = (BTreeMap::new(), May::Succeed);
+        Run { sim, store, devices, sizes, may, failures: 0, next_token: 1, random: seed }
+    }
+
+    /// On one that is never full.
+    pub fn new(seed: u64, faults: Faults) -> Self {
+        Self::on((160, 60), seed, faults)
+    }
+
+    /// Another run on what this one left, which was closed; the store is there if it could be opened.
+    pub fn going_on(&self, faults: Faults) -> Self {
+        let sim = Sim::with([META, DATA, LOG].map(|file| self.sim.content(file)));
+        sim.set_faults(faults);
+        let devices = self.devices.iter().map(|(id, device)| (*id, device.copied((0, 0)))).collect();
+        let sizes = vec![Sizes { span: (0, 0), ..*self.sizes.last().unwrap() }];
+        let store = try_open(&sim, 1).ok();
+        let (next_token, random) = (self.next_token, self.random);
+        Run { sim, store, devices, sizes, may: self.may, failures: 0, next_token, random }
+    }
+
+    pub fn random(&mut self, below: u64) -> u64 {
+        self.random =
+            self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.random >> 33) % below
+    }
+
+    pub fn token(&mut self) -> u64 {
+        self.next_token += 1;
+        self.next_token
+    }
+
+    /// When an operation was acknowledged: never, if it failed, where it may.
+    fn done<T>(&mut self, result: &Result<T>) -> usize {
+        let Err(error) = result else { return self.sim.moment() };
+        let full = error.code() == ErrorCode::InsufficientStorage;
+        assert!(self.may == May::Fail || self.may == May::BeRefused && full, "{}", error.chain());
+        self.failures += 1;
+        NEVER
+    }
+
+    pub fn store(&self) -> &ThinPoolStore {
+        self.store.as_ref().unwrap()
+    }
+
+    pub fn volume(&self, id: u32) -> Result<Arc<dyn Volume>> {
+        self.store().open(ThinId(id), SIZE)
+    }
+
+    /// What the device may hold is what this says of each of its sectors.
+    pub fn device(&mut self, id: u32) -> &mut Device {
+        self.devices.get_mut(&id).unwrap()
+    }
+
+    /// Runs an operation and says when it ran.
+    fn timed(&mut self, what: impl FnOnce(&ThinPoolStore) -> Result<()>) -> Span {
+        let begun = self.sim.moment();
+        let result = what(self.store());
+        (begun, self.done(&result))
+    }
+
+    pub fn create(&mut self, id: u32) {
+        let made = self.timed(|store| store.create(ThinId(id)));
+        let zero = Version { token: 0, begun: made.0, acknowledged: made.0 };
+        let sectors = vec![vec![zero]; SECTORS];
+        self.devices
+            .insert(id, Device { sectors, flushes: Vec::new(), made, gone: None, atomic: Vec::new() });
+    }
+
+    /// Writes a token to sectors; token 0 discards them.
+    pub fn change(&mut self, id: u32, first: usize, len: usize, token: u64) {
+        let (offset, bytes) = ((first * SECTOR) as u64, len * SECTOR);
+        let volume = self.volume(id);
+        let span = self.timed(|_| match token {
+            0 => volume?.discard(offset, bytes as u64),
+            _ => volume?.write(offset, &token.to_le_bytes().repeat(bytes / 8)),
+        });
+        self.note(id, first, &vec![token; len], span);
+    }
+
+    /// Writes a token to all of the sectors, or to none.
+    pub fn write_atomic(&mut self, id: u32, first: usize, len: usize, token: u64) {
+        let volume = self.volume(id);
+        let bytes = token.to_le_bytes().repeat(len * SECTOR / 8);
+        let span = self.timed(|_| volume?.write_atomic((first * SECTOR) as u64, &bytes));
+        self.note_atomic(id, first, &vec![token; len], span);
+        if span.1 == NEVER {
+            self.look_at(id);
+        }
+    }
+
+    fn note(&mut self, id: u32, first: usize, tokens: &[u64], (begun, acknowledged): Span) {
+        for (at, token) in (first..).zip(tokens) {
+            self.device(id).sectors[at].push(Version { token: *token, begun, acknowledged });
+        }
+    }
+
+    fn note_atomic(&mut self, id: u32, first: usize, tokens: &[u64], span: Span) {
+        self.note(id, first, tokens, span);
+        let device = self.device(id);
+        let together = (first..first + tokens.len()).map(|at| (at, device.sectors[at].len() - 1)).collect();
+        device.atomic.push(together);
+    }
+
+    /// Gives `to` the blocks of `from`: device, first block; unless nobody knows what those hold.
+    pub fn share(&mut self, from: (u32, usize), to: (u32, usize), blocks: usize) {
+        let first = from.1 * PER_BLOCK;
+        let held = &self.devices[&from.0].sectors[first..first + blocks * PER_BLOCK];
+        if held.iter().any(|versions| versions.last().unwrap().acknowledged == NEVER) {
+            return;
+        }
+        let tokens: Vec<_> = held.iter().map(|versions| versions.last().unwrap().token).collect();
+        let offset = |block: usize| block as u64 * BLOCK;
+        let wish = Share {
+            from: ThinId(from.0),
+            from_offset: offset(from.1),
+            to: ThinId(to.0),
+            to_offset: offset(to.1),
+            len: offset(blocks),
+        };
+        let span = self.timed(|store| store.share(wish));
+        self.note_atomic(to.0, to.1 * PER_BLOCK, &tokens, span);
+        // Durable on return, and with it everything before.
+        self.device(to.0).flushes.push((span.1, span.1));
+    }
+
+    pub fn flush(&mut self, id: u32) {
+        let volume = self.volume(id);
+        let span = self.timed(|_| volume?.flush());
+        self.device(id).flushes.push(span);
+    }
+
+    /// Cuts all `origins`, each into a pristine and a working copy.
+    pub fn cut(&mut self, origins: &[u32], first_copy: u32) {
+        let mut pairs = Vec::new();
+        for (origin, copy) in origins.iter().zip((first_copy..).step_by(2)) {
+            pairs.push(Snapshot { origin: ThinId(*origin), copy: ThinId(copy) });
+            pairs.push(Snapshot { origin: ThinId(copy), copy: ThinId(copy + 1) });
+        }
+        let held: Vec<_> = origins.iter().map(|id| ThinId(*id)).collect();
+        let made = self.timed(|store| {
+            let hold = store.hold(&held, Duration::from_secs(5))?;
+            let cut = store.cut(&hold, &pairs)?;
+            drop(hold);
+            store.wait_durable(&cut)
+        });
+        for Snapshot { origin, copy } in pairs {
+            let device = self.devices[&origin.0].copied(made);
+            self.devices.insert(copy.0, device);
+        }
+    }
+
+    pub fn delete(&mut self, id: u32) {
+        let gone = self.timed(|store| store.delete(ThinId(id)));
+        self.device(id).gone = Some(gone);
+    }
+
+    /// Grows the pool by so many blocks of data and metadata.
+    pub fn extend(&mut self, data: u64, metadata: u64) {
+        let (had_data, had_metadata) = self.sizes.last().unwrap().blocks;
+        let blocks = (had_data + data, had_metadata + metadata);
+        let to = Extend { data_bytes: Some(blocks.0 * BLOCK), metadata_bytes: Some(blocks.1 * 4096) };
+        let span = self.timed(|store| store.extend(to));
+        self.sizes.push(Sizes { span, blocks });
+    }
+
+    /// Reads a device while everything goes on: right, or an error where errors may be.
+    pub fn look_at(&mut self, id: u32) {
+        let mut bytes = vec![0; SIZE as usize];
+        let result = self.volume(id).and_then(|volume| volume.read(0, &mut bytes));
+        if self.done(&result) != NEVER {
+            self.devices[&id].check(id, &bytes, (NEVER - 1, NEVER - 1));
+        }
+    }
+
+    /// The process dies and starts again.
+    pub fn die(&mut self) {
+        self.store = None;
+        self.store = Some(open(&self.sim, 1));
+    }
+
+    pub fn live(&self) -> Vec<u32> {
+        let lives = |device: &Device| device.gone.is_none() && device.made.1 != NEVER;
+        self.devices.iter().filter(|(_, device)| lives(device)).map(|(id, _)| *id).collect()
+    }
+}
+
+impl Device {
+    /// A copy of what it holds by now. The cut's commit makes that durable, too.
+    fn copied(&self, made: Span) -> Device {
+        let latest = |versions: &Vec<Version>| {
+            let first = versions.iter().rposition(|version| version.acknowledged != NEVER).unwrap_or(0);
+            let unsure = versions[first + 1..].iter().map(|later| (later.token, NEVER));
+            [(versions[first].token, made.0)]
+                .into_iter()
+                .chain(unsure)
+                .map(|(token, acknowledged)| Version { token, begun: made.0, acknowledged })
+                .collect()
+        };
+        let sectors = self.sectors.iter().map(latest).collect();
+        Device { sectors, flushes: vec![made], made, gone: None, atomic: Vec::new() }
+    }
+}

@@ -1,0 +1,163 @@
+//! What goes wrong on purpose: lies of the disk, which sweeps must notice, and errors, which the store must bear.
+
+use super::{LOG, META};
+use std::{collections::HashMap, io};
+
+const SUPERBLOCK_SALT: u32 = 160_774;
+const NODE_SALT: u32 = 121_107;
+
+/// What goes wrong.
+#[derive(Clone, Copy, Default)]
+pub struct Faults {
+    /// This file's flushes return at once and do nothing.
+    pub lying_flush: Option<usize>,
+    /// This file's writes are forgotten.
+    pub lost_writes: Option<usize>,
+    /// A write to the log is done only when the next operation comes: as if it were acknowledged before the append.
+    pub late_log: bool,
+    /// A new version of the table of devices is also written over the version before it, as by an engine that breaks
+    /// rule R1.
+    pub in_place: bool,
+    /// The superblock has a counter beyond its first sector, so that tearing it between sectors breaks its checksum.
+    pub long_superblock: bool,
+    pub failure: Option<Failure>,
+}
+
+/// An operation that fails, counted from [`super::Sim::set_faults`]: reads, writes, flushes, and taking space.
+#[derive(Debug, Clone, Copy)]
+pub struct Failure {
+    pub at: usize,
+    pub how: How,
+}
+
+/// What fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// That operation alone.
+    Once(io::ErrorKind),
+    /// Whatever changes or flushes its file, from then on.
+    Changes,
+    /// Whatever is done to its file, from then on.
+    Everything,
+    /// Taking space in any file, from then on.
+    NoSpace,
+}
+
+/// What an operation is to a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    Read,
+    Change,
+    Flush,
+    TakeSpace,
+}
+
+/// The faults at work.
+#[derive(Default)]
+pub struct Trouble {
+    pub faults: Faults,
+    operations: usize,
+    failed_file: Option<usize>,
+    late: Option<(u64, Vec<u8>)>,
+    /// Where the table of devices was written last, by its first key.
+    details: HashMap<u64, u64>,
+    superblocks: u64,
+}
+
+impl Trouble {
+    pub fn of(faults: Faults) -> Self {
+        Trouble { faults, ..Trouble::default() }
+    }
+
+    pub fn operations(&self) -> usize {
+        self.operations
+    }
+
+    /// Counts an operation and says how it fails, if it does.
+    pub fn meet(&mut self, file: usize, operation: Operation) -> Option<io::Error> {
+        let number = self.operations;
+        self.operations += 1;
+        let Failure { at, how } = self.faults.failure?;
+        if number == at {
+            self.failed_file = Some(file);
+        }
+        let on_failed = self.failed_file == Some(file);
+        let kind = match how {
+            How::Once(kind) => (number == at).then_some(kind),
+            How::Changes => (on_failed && operation != Operation::Read).then_some(io::ErrorKind::Other),
+            How::Everything => on_failed.then_some(io::ErrorKind::Other),
+            How::NoSpace => {
+                (number >= at && operation == Operation::TakeSpace).then_some(io::ErrorKind::StorageFull)
+            }
+        };
+        kind.map(|kind| io::Error::new(kind, "injected"))
+    }
+
+    /// The write that is due by now.
+    pub fn overdue(&mut self) -> Option<(u64, Vec<u8>)> {
+        self.late.take()
+    }
+
+    /// Whether a write is put off; it was taken over then.
+    pub fn put_off(&mut self, file: usize, bytes: &[u8], offset: u64) -> bool {
+        let late = self.faults.late_log && file == LOG;
+        if late {
+            self.late = Some((offset, bytes.to_vec()));
+        }
+        late
+    }
+
+    /// What is written instead.
+    pub fn disguise(&mut self, file: usize, bytes: &[u8], offset: u64) -> Option<Vec<u8>> {
+        (self.faults.long_superblock && file == META && offset == 0).then(|| {
+            self.superblocks += 1;
+            let mut superblock = bytes.to_vec();
+            superblock[2048..2056].copy_from_slice(&self.superblocks.to_le_bytes());
+            seal(&mut superblock, SUPERBLOCK_SALT);
+            superblock
+        })
+    }
+
+    /// What else a write to the metadata writes: offset and bytes of each table of devices, over the one before it.
+    pub fn also_in_place(&mut self, file: usize, bytes: &[u8], offset: u64) -> Vec<(u64, Vec<u8>)> {
+        if !self.faults.in_place || file != META || offset == 0 {
+            return Vec::new();
+        }
+        let nodes = bytes.chunks_exact(4096).zip((offset..).step_by(4096));
+        let tables = nodes.filter(|(node, _)| is_table_of_devices(node));
+        tables
+            .filter_map(|(node, at)| self.details.insert(number(node, 32), at).map(|old| (node, old)))
+            .map(|(node, old)| (old, moved(node, old / 4096)))
+            .collect()
+    }
+}
+
+fn number(bytes: &[u8], at: usize) -> u64 {
+    bytes[at..at + 8].iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+/// A leaf (dm-thin format section 5) with values of 24 bytes (section 6) and with entries.
+fn is_table_of_devices(node: &[u8]) -> bool {
+    let word = |at: usize| number(node, at) as u32;
+    word(4) == 2 && word(24) == 24 && word(16) > 0
+}
+
+/// The node as it would stand in another block.
+fn moved(node: &[u8], block: u64) -> Vec<u8> {
+    let mut node = node.to_vec();
+    node[8..16].copy_from_slice(&block.to_le_bytes());
+    seal(&mut node, NODE_SALT);
+    node
+}
+
+/// Puts a block's checksum right (dm-thin format section 3).
+fn seal(block: &mut [u8], salt: u32) {
+    let sum = !crc32c(&block[4..]) ^ salt;
+    block[..4].copy_from_slice(&sum.to_le_bytes());
+}
+
+/// CRC-32C (RFC 3720 appendix B.4), a bit at a time.
+fn crc32c(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, _| crc >> 1 ^ if crc & 1 == 1 { 0x82F6_3B78 } else { 0 };
+    !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
+}
