@@ -71,3 +71,17 @@ fn medium(error: Error) -> MediumError {
         _ => MediumError::Io(error.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_pool_and_a_lun_at_its_quota_are_told_as_no_space_and_nothing_else_is() {
+        for code in ErrorCode::ALL {
+            let no_space = matches!(code, ErrorCode::InsufficientStorage | ErrorCode::LimitReached);
+            let told = medium(Error::new(*code, "write"));
+            assert_eq!(matches!(told, MediumError::NoSpace), no_space, "{code}");
+        }
+    }
+}

@@ -1,9 +1,10 @@
 //! The management server: `umbra.v1.Array` on a unix socket.
 //!
-//! [`peer`] accepts and bounds connections, [`service`] answers requests, [`record`] makes wire shapes of records and
-//! [`wish`] checked wishes of requests. What always holds: only root and the array's own user are answered (X1); a
-//! peer that breaks the protocol loses its connection and disturbs nobody.
+//! [`peer`] accepts and bounds connections, [`service`] takes requests and [`answers`] them, [`record`] makes wire shapes
+//! of records and [`wish`] checked wishes of requests. What always holds: only root and the array's own user are
+//! answered (X1); a peer that breaks the protocol loses its connection and disturbs nobody.
 
+mod answers;
 mod page;
 mod peer;
 mod record;
