@@ -132,14 +132,16 @@ pub(crate) enum Asked {
 impl Core {
     pub(crate) fn new(
         backing: Backing,
-        pool: Pool<MetaFile>,
+        mut pool: Pool<MetaFile>,
         journal: Journal,
         params: &PoolParams,
         content: Content,
     ) -> Self {
         let block_bytes = pool.block_bytes();
+        let nodes = params.cache_bytes / limits::NODES_OF_CACHE;
+        pool.set_cache_pages((nodes / 4096).max(limits::NODES_MIN) as usize);
         Core {
-            cache: MapCache::new(params.cache_bytes, pool.data_fill().total),
+            cache: MapCache::new(params.cache_bytes - nodes, pool.data_fill().total),
             next_key: AtomicU32::new(1),
             block_bytes,
             commits: Turns::new(pool.transaction() - 1),
@@ -261,7 +263,6 @@ impl Core {
     }
 
     /// Read-only from the start, and without the devices that are behind their log.
-    #[allow(dead_code)]
     pub(crate) fn serve_damaged(&self, behind: BTreeSet<ThinId>, damage: &Error) {
         // It is set once, by the opening.
         drop(self.behind.set(behind));

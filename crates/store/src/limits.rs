@@ -30,8 +30,12 @@ pub const ALLOCATE_BYTES: u64 = 1 << 20;
 /// Times that a change looks for room in a full pool at least, each after something was given back, before it may fail:
 /// every round that fails had its room taken by somebody else.
 pub const ROUNDS_FOR_ROOM: u32 = 64;
-/// Memory for mappings unless another size is asked for: those of 0.7 TiB at 64 KiB.
-pub const CACHE_BYTES: u64 = 48 << 20;
+/// Memory for metadata unless another size is asked for: enough for 0.8 TiB at 64 KiB.
+pub const CACHE_BYTES: u64 = 64 << 20;
+/// The part of it, one in so many, that holds nodes of trees; the rest holds mappings, which nodes say less densely.
+pub const NODES_OF_CACHE: u64 = 6;
+/// Nodes in memory at least: several paths of every tree.
+pub const NODES_MIN: u64 = 256;
 /// How long a full pool queues writes before it fails them, unless the array says otherwise: well below the 30 s after
 /// which initiators give a command up.
 pub const FULL_WAIT: Duration = Duration::from_secs(5);

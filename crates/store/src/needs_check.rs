@@ -7,15 +7,15 @@
 use crate::backing::{Backing, BlockFile};
 use std::io;
 use umbra_base::{Error, ErrorCode, Result};
-use umbra_thin::{INCOMPAT_LOG, Page, Superblock};
-use umbra_thin_check::{BLOCK_BYTES, Expect, ReadBlock, check};
+use umbra_thin::{INCOMPAT_LOG, Page, Superblock, ThinError};
+use umbra_thin_check::{BLOCK_BYTES, Expect, ReadBlock, Severity, check};
 
 /// The superblock's flag (dm-thin format section 4).
 pub(crate) const NEEDS_CHECK: u32 = 1;
 
 /// Sets the mark, as far as the disk lets us.
 pub(crate) fn mark(meta: &dyn BlockFile) {
-    if let Err(error) = change(meta, |superblock| superblock.flags |= NEEDS_CHECK) {
+    if let Err(error) = change(meta, Superblock::set_needs_check) {
         tracing::error!(error = error.chain(), "pool.meta could not be marked as one that needs a check");
     }
 }
@@ -23,27 +23,38 @@ pub(crate) fn mark(meta: &dyn BlockFile) {
 /// Checks a marked pool and lifts the mark, or says what was found.
 pub(crate) fn lift(backing: &Backing) -> Result<()> {
     tracing::warn!("pool.meta is marked needs_check: checking it");
-    let size = backing.meta.size().map_err(|e| Error::io("look at pool.meta", e))?;
-    let image = Image { meta: &*backing.meta, blocks: size / BLOCK_BYTES as u64 };
-    let expect = Expect { known_features: INCOMPAT_LOG, ..Expect::default() };
-    check(&image, expect).into_result().map_err(|found| {
-        Error::new(
-            ErrorCode::Corrupt,
-            format!("pool.meta is marked needs_check, and is damaged: {}", found.chain()),
-        )
-        .hint("look at it with `umbra pool check`; thin_repair makes a good copy of what is left")
-    })?;
-    change(&*backing.meta, |superblock| superblock.flags &= !NEEDS_CHECK)?;
+    judge(backing, Severity::Ok, "is marked needs_check")?;
+    change(&*backing.meta, Superblock::clear_needs_check)?;
     tracing::info!("pool.meta is clean: the mark is gone");
     Ok(())
 }
 
-fn change(meta: &dyn BlockFile, change: impl FnOnce(&mut Superblock)) -> Result<()> {
+/// Checks a pool that somebody else made, before it is written. Wrong hints and counts that are too high do no harm: the
+/// engine believes no hint, and writes its own.
+pub(crate) fn adopt(backing: &Backing) -> Result<()> {
+    judge(backing, Severity::Repairable, "was made by somebody else")
+}
+
+fn judge(backing: &Backing, worst: Severity, why: &str) -> Result<()> {
+    let size = backing.meta.size().map_err(|e| Error::io("look at pool.meta", e))?;
+    let image = Image { meta: &*backing.meta, blocks: size / BLOCK_BYTES as u64 };
+    let report = check(&image, Expect { known_features: INCOMPAT_LOG, ..Expect::default() });
+    if report.verdict() <= worst {
+        return Ok(());
+    }
+    report.into_result().map(drop).map_err(|found| {
+        Error::new(ErrorCode::Corrupt, format!("pool.meta {why}, and is damaged: {}", found.chain()))
+            .hint("look at it with `umbra pool check`; thin_repair makes a good copy of what is left")
+    })
+}
+
+fn change(
+    meta: &dyn BlockFile,
+    change: impl FnOnce(&Page) -> std::result::Result<Box<Page>, ThinError>,
+) -> Result<()> {
     let mut page: Page = [0; BLOCK_BYTES];
     meta.read_at(&mut page, 0).map_err(|e| Error::io("read the superblock of pool.meta", e))?;
-    let mut superblock = Superblock::decode(&page, 0)?;
-    change(&mut superblock);
-    let written = meta.write_at(&superblock.encode()[..], 0).and_then(|()| meta.sync());
+    let written = meta.write_at(&change(&page)?[..], 0).and_then(|()| meta.sync());
     written.map_err(|e| Error::io("write the superblock of pool.meta", e))
 }
 

@@ -9,20 +9,26 @@ use crate::{
     provision::Content,
 };
 use umbra_base::{Error, ErrorCode, Result};
-use umbra_thin::{Format, Pool, format};
+use umbra_thin::{Format, Owner, Pool, format};
 
-/// The store on these files, ready for use: the log entered, the pool marked as one that may be behind its log.
+/// The store on these files, ready for use: the log entered, the pool marked as one that may be behind its log. A
+/// damaged pool is served read-only, as far as that is safe (A6).
 pub(crate) fn open(backing: Backing, params: &PoolParams) -> Result<Core> {
     let made = is_unformatted(&backing)?;
     if made {
         make(&backing, params)?;
     }
     let content = if made && !backing.data.is_device() { Content::Zeroes } else { Content::Unknown };
-    let (pool, journal) = open_sound(&backing)?;
-    journal.provision();
-    let core = Core::new(backing, pool, journal, params, content);
-    core.commit_anyway()?;
-    Ok(core)
+    match open_sound(&backing) {
+        Ok((pool, journal)) => {
+            journal.provision();
+            let core = Core::new(backing, pool, journal, params, content);
+            core.commit_anyway()?;
+            Ok(core)
+        }
+        Err(error) if error.code() == ErrorCode::Corrupt => open_damaged(backing, params, error),
+        Err(error) => Err(error),
+    }
 }
 
 fn open_sound(backing: &Backing) -> Result<(Pool<MetaFile>, Journal)> {
@@ -34,8 +40,27 @@ fn open_sound(backing: &Backing) -> Result<(Pool<MetaFile>, Journal)> {
     }
     pool.superblock().check_writable().map_err(|e| context("open pool.meta for writing", e.into()))?;
     check_sizes(backing, &pool)?;
+    if pool.owner() == Owner::Foreign {
+        needs_check::adopt(backing)?;
+    }
     let journal = enter_log(backing, &mut pool)?;
     Ok((pool, journal))
+}
+
+/// Serves what can be read of a pool that must not be written. Devices with writes in the log, which cannot be entered,
+/// are not served: what is on the disk is older than what was acknowledged.
+fn open_damaged(backing: Backing, params: &PoolParams, damage: Error) -> Result<Core> {
+    let meta = MetaFile(backing.meta.clone());
+    // Where not even that is possible, the first error says more.
+    let Ok((pool, losses)) = Pool::open_damaged(meta) else { return Err(damage) };
+    losses.iter().for_each(|loss| tracing::error!(%loss, "pool.meta is damaged"));
+    let (identity, generation) = (pool.log_identity(), pool.generation());
+    let left = journal::read(&backing, identity, generation).map_err(|e| Error::io("read pool.log", e))?;
+    let behind = left.records.iter().map(|record| record.change.device()).collect();
+    let journal = Journal::new(&backing, identity, &left);
+    let core = Core::new(backing, pool, journal, params, Content::Unknown);
+    core.serve_damaged(behind, &damage);
+    Ok(core)
 }
 
 fn context(what: &str, error: Error) -> Error {

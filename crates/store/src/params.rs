@@ -25,7 +25,8 @@ pub struct PoolParams {
     pub devices: u64,
     /// Commits without a flush.
     pub background: Background,
-    /// Memory for what is known of mappings, in bytes; 8 MiB serve 128 GiB of 64 KiB blocks without a miss.
+    /// Memory for metadata, in bytes: 5 MiB for 64 GiB of 64 KiB blocks that are in use. What a transaction changes comes
+    /// on top.
     pub cache_bytes: u64,
     /// When space is low, and how long a full pool queues writes.
     pub thresholds: Thresholds,

@@ -47,7 +47,7 @@ pub(crate) struct Provision {
     changing: Mutex<()>,
 }
 
-/// What a block that is about to be written holds.
+/// What the blocks of a file hold when it is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
     Zeroes,
@@ -61,29 +61,41 @@ impl Provision {
         Provision { block_bytes, known, changing: Mutex::default() }
     }
 
-    /// Sees to it that a block has space, and takes its neighbours' along where that is possible. Says what it holds;
-    /// from now on that is unknown, because the caller writes it.
-    pub(crate) fn take(&self, data: &dyn BlockFile, block: u64) -> io::Result<Content> {
-        let blocks = {
-            let known = lock(&self.known);
-            if known.taken.has(block) {
-                return Ok(self.content(known, block));
-            }
-            known.blocks
+    /// Whether a block holds nothing but zeroes.
+    pub(crate) fn is_zeroes(&self, block: u64) -> bool {
+        lock(&self.known).zero.has(block)
+    }
+
+    /// Sees to it that a block has space, and takes its neighbours' along where that is possible. From now on nobody knows
+    /// what it holds, because the caller writes a part of it.
+    pub(crate) fn take(&self, data: &dyn BlockFile, block: u64) -> io::Result<()> {
+        let (taken, blocks) = {
+            let mut known = lock(&self.known);
+            known.zero.set(block, false);
+            (known.taken.has(block), known.blocks)
         };
+        if taken {
+            return Ok(());
+        }
         let group = (ALLOCATE_BYTES / self.block_bytes).max(1);
         let first = block / group * group;
         let wide = first..(first + group).min(blocks);
-        if self.allocate(data, wide).is_err() {
-            self.allocate(data, block..block + 1)?;
+        match self.allocate(data, wide) {
+            Ok(()) => Ok(()),
+            Err(_) => self.allocate(data, block..block + 1),
         }
-        Ok(self.content(lock(&self.known), block))
     }
 
-    fn content(&self, mut known: std::sync::MutexGuard<'_, Known>, block: u64) -> Content {
-        let zero = known.zero.has(block);
-        known.zero.set(block, false);
-        if zero { Content::Zeroes } else { Content::Unknown }
+    /// Blocks that are about to be written hold anything.
+    pub(crate) fn unknown(&self, blocks: Range<u64>) {
+        let mut known = lock(&self.known);
+        blocks.for_each(|block| known.zero.set(block, false));
+    }
+
+    /// Blocks were written whole: they have their space.
+    pub(crate) fn written(&self, blocks: Range<u64>) {
+        let mut known = lock(&self.known);
+        blocks.for_each(|block| known.taken.set(block, true));
     }
 
     fn allocate(&self, data: &dyn BlockFile, run: Range<u64>) -> io::Result<()> {
@@ -157,21 +169,27 @@ mod tests {
     #[test]
     fn a_block_is_zeroes_until_it_is_taken_and_again_when_it_was_punched() {
         let (file, provision) = (Counting::default(), Provision::new(40, 64 << 10, Content::Zeroes));
-        assert_eq!(provision.take(&file, 3).unwrap(), Content::Zeroes);
-        assert_eq!(provision.take(&file, 3).unwrap(), Content::Unknown);
-        assert_eq!(provision.take(&file, 4).unwrap(), Content::Zeroes);
-        assert_eq!(lock(&file.0).0, 1);
+        assert!(provision.is_zeroes(3));
+        provision.take(&file, 3).unwrap();
+        assert!(!provision.is_zeroes(3) && provision.is_zeroes(4));
+        provision.take(&file, 4).unwrap();
+        assert_eq!(lock(&file.0).0, 1, "neighbours are taken along");
+        provision.unknown(20..21);
+        provision.written(20..21);
+        provision.take(&file, 20).unwrap();
+        assert_eq!(lock(&file.0).0, 1, "what was written whole has its space");
         provision.punch(&file, &[2..3, 3..4]);
-        assert_eq!(provision.take(&file, 3).unwrap(), Content::Zeroes);
+        assert!(provision.is_zeroes(3));
+        provision.take(&file, 3).unwrap();
         assert_eq!(*lock(&file.0), (2, 2));
     }
 
     #[test]
     fn blocks_of_an_opened_file_hold_anything_and_new_ones_zeroes() {
         let (file, provision) = (Counting::default(), Provision::new(10, 64 << 10, Content::Unknown));
-        assert_eq!(provision.take(&file, 9).unwrap(), Content::Unknown);
+        assert!(!provision.is_zeroes(9));
         provision.grow(12);
-        assert_eq!(provision.take(&file, 11).unwrap(), Content::Zeroes);
-        assert_eq!(provision.take(&file, 8).unwrap(), Content::Unknown);
+        assert!(provision.is_zeroes(11) && !provision.is_zeroes(8) && !provision.is_zeroes(12));
+        provision.take(&file, 11).unwrap();
     }
 }

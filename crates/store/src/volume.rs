@@ -144,11 +144,24 @@ impl ThinVolume {
     fn unmap_step(&self, doing: Doing, range: Range<u64>) -> Result<()> {
         let _locked = self.shared.ranges.lock(range.clone());
         self.core.cache.forget(self.shared.key(), range.clone());
-        let removed = self.core.pool().discard(self.id, range.clone()).map_err(|e| doing.failed(e))?;
-        let len = range.end - range.start;
-        let change = Change::Unmap { device: self.id, vblock: range.start, len };
+        let result = self.core.pool().discard(self.id, range.clone());
+        let (gone, removed) = match &result {
+            Ok(removed) => (range.clone(), *removed),
+            // What was unmapped before it failed must be found again like everything that is in the engine.
+            Err(_) => (range.start..self.first_mapped(&range), range.end - range.start),
+        };
         self.core.space.lost(self.id, removed);
-        if removed > 0 { self.core.log(&[change], Together::No) } else { Ok(()) }
+        if removed > 0 && !gone.is_empty() {
+            let len = gone.end - gone.start;
+            let change = Change::Unmap { device: self.id, vblock: gone.start, len };
+            self.core.log(&[change], Together::No)?;
+        }
+        result.map(drop).map_err(|e| doing.failed(e))
+    }
+
+    fn first_mapped(&self, range: &Range<u64>) -> u64 {
+        let runs = self.core.pool().lookup(self.id, range.clone()).unwrap_or_default();
+        runs.iter().find(|run| run.at.is_some()).map_or(range.start, |run| run.vblock)
     }
 
     /// Runs a change inside the gate, and again while the pool has no room and commits may make some.

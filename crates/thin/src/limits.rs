@@ -8,8 +8,8 @@ pub const ENTRIES_PER_BITMAP: u64 = 16_320;
 pub const META_BITMAPS: usize = 255;
 /// Metadata blocks that a pool can manage; a larger device is legal, the rest unused.
 pub const META_BLOCKS_MAX: u64 = META_BITMAPS as u64 * ENTRIES_PER_BITMAP;
-/// The least metadata blocks that we format: a commit needs room beside the state that it replaces.
-pub const META_BLOCKS_MIN: u64 = 64;
+/// The least metadata blocks that we format: a commit needs room beside the state that it replaces, and a reserve.
+pub const META_BLOCKS_MIN: u64 = 96;
 /// Smallest data block, in sectors: 64 KiB. Every data block size is a multiple of it.
 pub const DATA_BLOCK_SECTORS_MIN: u32 = 128;
 /// Largest data block, in sectors: 1 GiB.
@@ -24,7 +24,7 @@ pub const SECTOR: u64 = 512;
 pub const DEPTH_MAX: u32 = 10;
 /// Metadata blocks that are kept free so that a commit can always be written (section 8.5), as the kernel does.
 pub const META_RESERVE_MAX: u64 = 4096;
-/// Pages that the node cache holds before it drops clean ones: 64 MiB.
+/// Pages that the node cache holds before it drops clean ones, unless set otherwise: 64 MiB.
 pub const CACHE_PAGES: usize = 16_384;
 /// Pairs of one group snapshot: 256 LUNs, each pristine and working, and room.
 pub const PAIRS_MAX: usize = 1024;

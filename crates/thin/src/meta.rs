@@ -49,6 +49,8 @@ pub(crate) struct Meta<R> {
     /// No block at or after it is part of the pool.
     end: u64,
     cache: HashMap<u64, Cached>,
+    /// Pages in the cache from which on clean ones are dropped.
+    pub(crate) cache_pages: usize,
     fresh: HashSet<u64>,
     pub(crate) blocks: SpaceMap,
     pub(crate) data: SpaceMap,
@@ -57,7 +59,15 @@ pub(crate) struct Meta<R> {
 impl<R: MetaRead> Meta<R> {
     /// Before any node is read; the space maps come later.
     pub(crate) fn new(reader: R, end: u64, blocks: SpaceMap, data: SpaceMap) -> Self {
-        Meta { reader, end, cache: HashMap::new(), fresh: HashSet::new(), blocks, data }
+        Meta {
+            reader,
+            end,
+            cache: HashMap::new(),
+            cache_pages: CACHE_PAGES,
+            fresh: HashSet::new(),
+            blocks,
+            data,
+        }
     }
 
     /// A block as it stands on disk, with its checksum and place checked.
@@ -90,7 +100,7 @@ impl<R: MetaRead> Meta<R> {
 
     /// Drops clean nodes that nobody asked for since the last time, when the cache is full.
     fn make_room(&mut self) {
-        if self.cache.len() >= CACHE_PAGES {
+        if self.cache.len() >= self.cache_pages {
             self.cache.retain(|_, cached| {
                 let keep = cached.state != State::Clean || cached.used;
                 cached.used = false;

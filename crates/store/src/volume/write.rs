@@ -1,7 +1,7 @@
 //! Writing by plan: what the cache does not know to be the device's own.
 
 use super::{Doing, ThinVolume, fill::Piece};
-use crate::{journal::Together, limits::BLOCKS_PER_STEP, map_cache::Known, provision::Content};
+use crate::{journal::Together, limits::BLOCKS_PER_STEP, map_cache::Known};
 use std::ops::Range;
 use umbra_base::{Error, ErrorCode, Result};
 use umbra_thin::{Plan, log::map_changes};
@@ -135,25 +135,35 @@ impl ThinVolume {
     }
 
     fn carry_out(&self, piece: &Piece<'_>, plans: &[(u64, Plan)]) -> Result<()> {
-        let take = |to| self.core.provision.take(&*self.core.backing.data, to).map_err(|e| piece.doing.io(e));
+        let provision = &self.core.provision;
         for run in plans.chunk_by(|a, b| self.go_together(piece, a, b)) {
             let (vblock, len) = (run[0].0, run.len() as u64);
             match run[0].1 {
                 Plan::InPlace(to) => self.write_run(piece, vblock, to, len)?,
                 Plan::Fresh { to } | Plan::Copy { to, .. } if self.covers(piece, vblock) => {
-                    (to..to + len).try_for_each(|block| take(block).map(drop))?;
-                    self.write_run(piece, vblock, to, len)?;
+                    self.write_whole(to..to + len, || self.write_run(piece, vblock, to, len))?;
                 }
-                Plan::Fresh { to } => match take(to)? {
-                    Content::Zeroes => self.write_run(piece, vblock, to, 1)?,
-                    Content::Unknown => self.fill_block(piece, vblock, None, to)?,
-                },
+                Plan::Fresh { to } if provision.is_zeroes(to) => {
+                    provision.take(&*self.core.backing.data, to).map_err(|e| piece.doing.io(e))?;
+                    self.write_run(piece, vblock, to, 1)?;
+                }
+                Plan::Fresh { to } => {
+                    self.write_whole(to..to + 1, || self.fill_block(piece, vblock, None, to))?;
+                }
                 Plan::Copy { from, to } => {
-                    take(to)?;
-                    self.fill_block(piece, vblock, Some(from), to)?;
+                    self.write_whole(to..to + 1, || self.fill_block(piece, vblock, Some(from), to))?;
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Writes every byte of some new blocks, which takes their space in the backing, or fails before anything points to
+    /// them (A5).
+    fn write_whole(&self, blocks: Range<u64>, write: impl FnOnce() -> Result<()>) -> Result<()> {
+        self.core.provision.unknown(blocks.clone());
+        write()?;
+        self.core.provision.written(blocks);
         Ok(())
     }
 

@@ -20,7 +20,11 @@ impl Loop {
         File::create(file).unwrap().set_len(bytes).unwrap();
         let out = Command::new("losetup").args(["--find", "--show"]).arg(file).output().unwrap();
         assert!(out.status.success(), "losetup: {}", String::from_utf8_lossy(&out.stderr));
-        Loop(PathBuf::from(String::from_utf8(out.stdout).unwrap().trim()))
+        let device = Loop(PathBuf::from(String::from_utf8(out.stdout).unwrap().trim()));
+        // A device keeps the read-only mark that an earlier user of its number gave it.
+        let status = Command::new("blockdev").arg("--setrw").arg(&device.0).status();
+        assert!(status.unwrap().success());
+        device
     }
 }
 

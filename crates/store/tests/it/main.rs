@@ -9,6 +9,7 @@
 mod basics;
 mod controls;
 mod cores;
+mod damage;
 mod devices;
 mod direct;
 mod errors;

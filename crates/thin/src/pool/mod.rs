@@ -84,6 +84,8 @@ pub struct Pool<R> {
     broken: bool,
     /// Opened although damaged ([`Pool::open_damaged`]).
     read_only: bool,
+    /// The log is being entered: changes may use the metadata reserve.
+    replaying: bool,
 }
 
 /// How much of a map is in use.
@@ -101,6 +103,11 @@ impl<R: MetaRead> Pool<R> {
     /// Sectors, bytes and the like of block 0, as the open transaction has it.
     pub fn superblock(&self) -> &Superblock {
         &self.superblock
+    }
+
+    /// Sets how many metadata pages are kept in memory, about; those that the open transaction needs come on top.
+    pub fn set_cache_pages(&mut self, pages: usize) {
+        self.meta.cache_pages = pages;
     }
 
     /// Bytes of a data block.

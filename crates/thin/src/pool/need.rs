@@ -46,7 +46,8 @@ impl<R: MetaRead> Pool<R> {
         self.check_changeable()?;
         let map = &self.meta.blocks;
         let blocks = match need {
-            Need::ToGrow(blocks) => blocks + self.reserve(),
+            Need::ToGrow(blocks) if !self.replaying => blocks + self.reserve(),
+            Need::ToGrow(blocks) => blocks,
             Need::ToFree(blocks) => blocks,
         };
         let needed = blocks + self.commit_cost();

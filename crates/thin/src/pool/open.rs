@@ -149,6 +149,7 @@ impl<R: MetaRead> Pool<R> {
             in_flight: None,
             broken: false,
             read_only: false,
+            replaying: false,
         }
     }
 

@@ -8,10 +8,16 @@ use super::Pool;
 use crate::{
     ThinError, ThinId, limits::BLOCKS_PER_CALL, log::Change, log::Record, meta::MetaRead, tree::Care,
 };
+use std::ops::Range;
+
+/// Nodes that are read in one look for the next mapping.
+const NODES_PER_LOOK: u64 = 8;
 
 impl<R: MetaRead> Pool<R> {
-    /// Enters one record.
+    /// Enters one record. Until [`Pool::end_replay`] changes may use the reserve: what was acknowledged had its room, and
+    /// must not be refused now, when one transaction takes in what two had.
     pub fn replay(&mut self, record: &Record) -> Result<(), ThinError> {
+        self.replaying = true;
         let id = record.change.device();
         if self.device(id).is_err() {
             return Ok(());
@@ -27,6 +33,7 @@ impl<R: MetaRead> Pool<R> {
     /// All records are entered. The next commit's generation passes over the one that a segment of the log may have as
     /// its base, so that no state of the pool ever matches a segment that was entered already.
     pub fn end_replay(&mut self) {
+        self.replaying = false;
         self.next_generation();
     }
 
@@ -41,14 +48,26 @@ impl<R: MetaRead> Pool<R> {
         self.finish_write(id, vblock, block)
     }
 
+    /// Goes from mapping to mapping, so that a length from a hostile log costs no more than what is mapped.
     fn replay_unmap(&mut self, id: ThinId, vblock: u64, len: u64) -> Result<(), ThinError> {
-        let end = vblock + len;
+        let end = vblock.saturating_add(len);
         let mut at = vblock;
-        while at < end {
-            let step = (end - at).min(BLOCKS_PER_CALL);
-            self.discard(id, at..at + step)?;
-            at += step;
+        while let Some(first) = self.first_mapped(id, at..end)? {
+            at = first.saturating_add(BLOCKS_PER_CALL).min(end);
+            self.discard(id, first..at)?;
         }
         Ok(())
+    }
+
+    fn first_mapped(&mut self, id: ThinId, range: Range<u64>) -> Result<Option<u64>, ThinError> {
+        let mut from = Some(range.start);
+        while let Some(at) = from.filter(|at| *at < range.end) {
+            let step = self.allocated(id, at, NODES_PER_LOOK)?;
+            if let Some(run) = step.runs.first() {
+                return Ok(Some(run.vblock).filter(|first| *first < range.end));
+            }
+            from = step.next;
+        }
+        Ok(None)
     }
 }

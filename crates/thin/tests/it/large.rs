@@ -2,12 +2,12 @@
 
 use crate::{
     disk::Disk,
-    pools::{new_pool, snapshot, write},
+    pools::{fill, new_pool, snapshot, write},
 };
 use std::collections::BTreeMap;
 use umbra_base::ErrorCode;
 use umbra_thin::{
-    LogUse, Pool, Snapshot, Superblock, ThinError, ThinId,
+    LogUse, Plan, Pool, Snapshot, Superblock, ThinError, ThinId,
     log::{Change, Record},
 };
 
@@ -247,4 +247,56 @@ fn the_log_bit_stands_in_the_superblock_while_a_log_may_hold_writes() {
     superblock.check_writable().unwrap();
     disk.commit(&mut pool);
     assert_eq!(pool.superblock().incompat, 0);
+}
+
+#[test]
+fn a_record_of_any_length_costs_no_more_than_what_is_mapped() {
+    let (disk, mut pool) = new_pool(100, 200);
+    let device = ThinId(1);
+    pool.create(device).unwrap();
+    fill(&mut pool, 1, [0, 7, 1 << 20, 1 << 39]);
+    disk.commit(&mut pool);
+    let before = disk.reads();
+    let all = Change::Unmap { device, vblock: 1, len: u64::MAX - 1 };
+    pool.replay(&Record { sequence: 0, change: all }).unwrap();
+    pool.end_replay();
+    assert!(disk.reads() - before < 100, "{} blocks read", disk.reads() - before);
+    assert_eq!(pool.details(device).unwrap().mapped_blocks, 1);
+    disk.commit(&mut pool);
+    disk.check_twice();
+}
+
+#[test]
+fn what_a_pool_full_of_metadata_acknowledged_is_entered_again() {
+    let (disk, mut pool) = new_pool(60_000, 200);
+    let device = ThinId(1);
+    pool.create(device).unwrap();
+    disk.commit(&mut pool);
+    // Scattered, so that leaves are made quickly; a commit in between that the crash finds in flight.
+    let mut records = Vec::new();
+    let mut write_until = |pool: &mut Pool<Disk>, most: usize| {
+        for i in records.len() as u64.. {
+            let vblock = i.wrapping_mul(0x9E37_79B9) % 1_000_000;
+            if records.len() >= most {
+                return;
+            }
+            match write(pool, 1, vblock) {
+                Ok(Plan::Fresh { to }) => records.push(Change::Map { device, vblock, block: to, len: 1 }),
+                Ok(_) => {}
+                Err(error) => return assert!(error.is_full(), "{error}"),
+            }
+        }
+    };
+    write_until(&mut pool, 2000);
+    let _lost = pool.begin_commit(LogUse::MayHoldWrites).unwrap();
+    write_until(&mut pool, usize::MAX);
+    drop(pool);
+    let mut pool = Pool::open(disk.clone()).unwrap();
+    for (change, sequence) in records.iter().zip(0..) {
+        pool.replay(&Record { sequence, change: *change }).unwrap();
+    }
+    pool.end_replay();
+    assert_eq!(pool.details(device).unwrap().mapped_blocks, records.len() as u64);
+    disk.commit(&mut pool);
+    disk.check_twice();
 }
