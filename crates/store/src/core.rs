@@ -318,12 +318,13 @@ impl Core {
         }
     }
 
-    /// Appends changes that the engine has already; then they may be acknowledged.
+    /// Appends changes that the engine has already; then they may be acknowledged. After a failure nothing is: the log was
+    /// emptied, or ends in a segment that no recovery reads.
     pub(crate) fn log(&self, changes: &[Change], together: Together) -> Result<()> {
         let mut journal = lock(&self.journal);
+        self.check_writable()?;
         let result = journal.append(changes, together).map_err(|e| Error::io("append to pool.log", e));
         self.log_used.store(journal.used(), Relaxed);
-        drop(journal);
         result.inspect_err(|error| self.fail(error))
     }
 
@@ -438,7 +439,9 @@ impl Core {
         let mut pool = self.pool();
         let commit = pool.begin_commit(log)?;
         let mut journal = lock(&self.journal);
-        journal.start(commit.generation).map_err(|e| Error::io("write pool.log", e))?;
+        let started = journal.start(commit.generation).map_err(|e| Error::io("write pool.log", e));
+        // Under the journal's lock: no record may go to a segment that could not be started.
+        started.inspect_err(|error| self.fail(error))?;
         self.log_used.store(journal.used(), Relaxed);
         drop(journal);
         Ok(commit)

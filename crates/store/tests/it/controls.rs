@@ -44,7 +44,7 @@ fn a_write_that_is_acknowledged_before_its_record_is_found_out() {
 /// The reference's unsafe case (dm-thin format section 8.1, R1).
 #[test]
 fn metadata_written_in_place_is_found_out() {
-    must_be_found_out(Faults { in_place: true, ..Faults::default() }, "device 2 has details but no tree");
+    must_be_found_out(Faults { in_place: true, ..Faults::default() }, "NoMappingTree");
 }
 
 /// The reference's section 4: beyond its first sector nothing of the superblock may change.

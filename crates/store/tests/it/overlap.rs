@@ -196,13 +196,11 @@ fn a_write_over_a_failed_commit(at: usize) {
 }
 
 #[test]
-#[ignore = "such a write is acknowledged and lost: the store logs it to a segment that no recovery reads"]
 fn a_write_over_a_commit_whose_log_cannot_be_started_is_refused_or_kept() {
     a_write_over_a_failed_commit(0);
 }
 
 #[test]
-#[ignore = "such a write is acknowledged and lost: the store logs it to a log that it has emptied"]
 fn a_write_over_a_flush_of_the_data_that_fails_is_refused_or_kept() {
     a_write_over_a_failed_commit(1);
 }
