@@ -5,7 +5,7 @@
 //! low       = 80     # percent of the data in use from which on new sets are refused
 //! critical  = 95     # percent from which on expendable sets are given up
 //! full_wait = 5      # seconds that a full pool queues writes before it fails them
-//! cache     = "48M"  # memory for what is known of mappings
+//! cache     = "64M"  # memory for metadata
 //! ```
 //!
 //! What always holds: an unknown key of the table is an error that names it; other tables are the service's business.

@@ -70,6 +70,9 @@ struct File {
     service: ServiceSection,
     #[serde(default)]
     array: ArraySection,
+    /// The array's, where both share a file.
+    #[serde(default, rename = "pool")]
+    _pool: serde::de::IgnoredAny,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -212,6 +215,7 @@ mod tests {
         assert_eq!(settle(&format!("{base}socket='/y.sock'")).unwrap().socket, Path::new("/y.sock"));
         let array = settle(&format!("{base}[array]\naddress='unix:/z.sock'")).unwrap().array;
         assert_eq!(array.to_string(), "unix:/z.sock");
+        assert!(settle(&format!("{base}[pool]\nlow=80\n")).is_ok(), "a file that an array reads as well");
     }
 
     #[test]

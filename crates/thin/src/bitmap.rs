@@ -8,6 +8,7 @@ use crate::{
     limits::{ENTRIES_PER_BITMAP, META_BLOCK_BYTES},
     page::{Page, PageKind, get_u64, seal, verify},
 };
+use std::cell::Cell;
 
 const HEADER: usize = 16;
 const BYTES: usize = META_BLOCK_BYTES - HEADER;
@@ -24,11 +25,13 @@ pub(crate) enum Small {
 #[derive(Debug, Clone)]
 pub(crate) struct Bitmap {
     bits: Box<[u8; BYTES]>,
+    /// What [`Bitmap::summary`] found, while it holds: a commit asks all bitmaps, and has changed few.
+    summary: Cell<Option<(u32, u32)>>,
 }
 
 impl Bitmap {
     pub(crate) fn zeroed() -> Self {
-        Bitmap { bits: Box::new([0; BYTES]) }
+        Bitmap { bits: Box::new([0; BYTES]), summary: Cell::new(None) }
     }
 
     pub(crate) fn decode(page: &Page, block: u64) -> Result<Self, ThinError> {
@@ -62,6 +65,7 @@ impl Bitmap {
             2 => 1,
             _ => 3,
         };
+        self.summary.set(None);
         let shift = 2 * (entry % 4);
         let byte = &mut self.bits[entry / 4];
         *byte = *byte & !(3 << shift) | field << shift;
@@ -90,6 +94,15 @@ impl Bitmap {
 
     /// Entries above zero, and the first that is zero (the number of entries if none is).
     pub(crate) fn summary(&self) -> (u32, u32) {
+        if let Some(known) = self.summary.get() {
+            return known;
+        }
+        let found = self.sum_up();
+        self.summary.set(Some(found));
+        found
+    }
+
+    fn sum_up(&self) -> (u32, u32) {
         let (mut used, mut first_free) = (0, None);
         for (pairs, at) in self.words().zip((0..).step_by(32)) {
             let occupied = occupied(pairs);

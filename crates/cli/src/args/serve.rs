@@ -80,7 +80,7 @@ pub struct ArrayServe {
     /// covers the block: small blocks suit LUNs that are copied often, large ones keep the metadata of huge pools small.
     #[arg(long, value_name = "SIZE", value_parser = size_arg)]
     pub block_size: Option<u64>,
-    /// Memory for what is known of where blocks are: 8M serve 128G in blocks of 64K without reading metadata [default: 48M]
+    /// Memory for metadata: 5M serve 64G in use, in blocks of 64K, without reading any again [default: 64M]
     #[arg(long, value_name = "SIZE", value_parser = size_arg)]
     pub cache_size: Option<u64>,
     /// Percent of the pool in use from which on new sets are refused [default: 80]

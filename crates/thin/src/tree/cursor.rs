@@ -90,6 +90,24 @@ impl Cursor {
     }
 }
 
+/// Goes through two leaves for as long as their keys are the same: most of the work where little differs in many leaves.
+fn compare_leaves(left: &mut Cursor, right: &mut Cursor, see: SeeDifference<'_>) {
+    let (Some(a), Some(b)) = (left.levels.last_mut(), right.levels.last_mut()) else { return };
+    let both = (a.node.len() - a.at).min(b.node.len() - b.at);
+    for _ in 0..both {
+        let key = a.node.key(a.at);
+        if key != b.node.key(b.at) {
+            return;
+        }
+        let [old, new] = [a.node.word(a.at), b.node.word(b.at)].map(|word| BlockTime::unpack(word).block);
+        if old != new {
+            see(key, Some(old), Some(new));
+        }
+        a.at += 1;
+        b.at += 1;
+    }
+}
+
 /// What is shown a difference: the key, and the data block on either side.
 pub(crate) type SeeDifference<'a> = &'a mut dyn FnMut(u64, Option<u64>, Option<u64>);
 
@@ -187,12 +205,10 @@ impl<R: MetaRead> Meta<R> {
             ((_, Some(Item::Subtree { place, .. })), Ordering::Greater) => {
                 *spent += self.look_into(right, place)?;
             }
-            ((Some(Item::Entry { key, mapping: a }), Some(Item::Entry { mapping: b, .. })), _) => {
-                if a.block != b.block {
-                    see(key, Some(a.block), Some(b.block));
-                }
-                left.pass();
-                right.pass();
+            ((Some(Item::Entry { .. }), Some(Item::Entry { .. })), _) => {
+                compare_leaves(left, right, see);
+                left.drop_finished();
+                right.drop_finished();
             }
             ((a, b), _) => {
                 // Both begin here: the higher one is looked into, so that equal subtrees come to stand side by side.
