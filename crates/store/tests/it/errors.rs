@@ -47,7 +47,12 @@ fn short_run(run: &mut Run) {
     run.change(1, 500, 100, 26);
     run.flush(1);
     run.look_at(1);
+    // What no commit has yet, in place, in fresh blocks, in copies, and gone.
     run.change(1, 510, 20, 27);
+    run.change(1, 5 * PER_BLOCK, 40, 28);
+    run.change(2, 3 * PER_BLOCK, 150, 29);
+    run.change(2, PER_BLOCK, PER_BLOCK, 0);
+    run.write_atomic(1, 2 * PER_BLOCK, 200, 30);
 }
 
 /// The run with one failure, and what is found afterwards. Returns how many operations of the disk there were.

@@ -5,8 +5,8 @@
 
 use crate::{
     judge::{Judges, check_image},
-    recorded::{BLOCK, May, NEVER, PER_BLOCK, Run, open},
-    sim::{Faults, Loss, META, Sim},
+    recorded::{After, BLOCK, May, PER_BLOCK, Run, open},
+    sim::{Faults, Loss, META, Replay, Sim},
 };
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use umbra_store::{LunStore, ThinId};
@@ -35,6 +35,24 @@ fn every_loss_of_a_pool_with_little_room_keeps_what_was_promised() {
         assert!(run.failures < 40, "nearly everything was refused");
         run.sweep(1);
     }
+}
+
+/// The process dies between the writing of a superblock and its flush; what the next one does must not rely on it before
+/// it is flushed, or the machine's loss brings back a state whose blocks were reused (R1, R2).
+#[test]
+#[ignore = "opening a pool reuses blocks of the durable state before it flushes the superblock it found"]
+fn a_loss_while_a_superblock_that_was_not_flushed_is_recovered_from_finds_a_clean_pool() {
+    let run = Run::play(1, 50, Faults::default());
+    let mut replay = Replay::of(&run.sim);
+    let mut met = 0;
+    for moment in run.devices[&1].made.1..=run.sim.moment() {
+        replay.advance(moment);
+        if replay.superblock_is_pending() {
+            met += 1;
+            run.sweep_recovery(&replay.image(Loss::Process), After::loss(moment, Loss::Process));
+        }
+    }
+    assert!(met > 5, "only {met} superblocks");
 }
 
 #[test]
@@ -91,26 +109,28 @@ fn every_loss_during_a_deletion_in_pieces_keeps_it_deleted_and_all_else_there() 
     run.sweep_from(begun, 1);
 }
 
-/// What an atomic write may not do is write a part: neither where it fails, nor after any loss.
+/// What an atomic write may not do is write a part, also where the pool is so full that a part is all it has room for.
 #[test]
 fn an_atomic_write_that_finds_no_room_writes_nothing() {
-    for metadata in 68..100 {
-        let mut run = Run::on((metadata, 60), metadata, Faults::default());
+    let (mut refused, mut written) = (0, 0);
+    for metadata in 100..140 {
+        let mut run = Run::on((metadata, 50), metadata, Faults::default());
         run.may = May::BeRefused;
-        run.create(1);
-        run.create(2);
-        if run.failures > 0 {
-            continue;
+        // Each takes a little metadata, and some more when it is written; a few make room for that.
+        let mut last = 0;
+        while run.failures == 0 {
+            last += 1;
+            run.create(last);
         }
-        for round in 0..12 {
-            run.write_atomic(1, (round % 2) as usize * 100, 4 * PER_BLOCK, 100 + round);
-            if run.devices.len() < 8 {
-                run.cut(&[1, 2], 10 + 4 * round as u32);
-            }
-            run.write_atomic(2, 50, 3 * PER_BLOCK, 200 + round);
+        run.failures = 0;
+        (last - metadata as u32 % 7..last).for_each(|id| run.delete(id));
+        for turn in 0..30 {
+            let (id, token) = (1 + turn % (last - 7), run.token());
+            // Looks at the device if it is refused.
+            run.write_atomic(id, 50, 3 * PER_BLOCK, token);
+            written += 1;
         }
-        let copies: Vec<_> =
-            run.devices.iter().filter(|(_, device)| device.made.1 != NEVER).map(|(id, _)| *id).collect();
-        copies.into_iter().for_each(|id| run.look_at(id));
+        refused += run.failures;
     }
+    assert!(refused > 0 && refused < written, "{refused} of {written} were refused");
 }

@@ -120,7 +120,7 @@ impl Run {
     }
 
     /// Loses the process and the machine again while the first loss is being recovered from.
-    fn sweep_recovery(&self, disk: &Sim, after: After) {
+    pub fn sweep_recovery(&self, disk: &Sim, after: After) {
         let before = disk.moment();
         drop(open(disk, after.boot));
         let mut replay = Replay::of(disk);

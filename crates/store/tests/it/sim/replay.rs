@@ -2,7 +2,7 @@
 //!
 //! What always holds: `flushed` is what no loss takes; `pending` is what came after the last flush of its file, in order.
 
-use super::{Content, Event, Loss, Sim};
+use super::{Content, Event, Loss, META, Sim};
 
 /// A record, and the state at one of its moments.
 pub struct Replay {
@@ -43,6 +43,11 @@ impl Replay {
             }
         }
         self.moment = moment;
+    }
+
+    /// Whether a superblock was written just now, and not flushed.
+    pub fn superblock_is_pending(&self) -> bool {
+        matches!(self.pending.last(), Some(Event::Write { file: META, offset: 0, .. }))
     }
 
     /// The disk after a loss at this moment. It goes on recording: what was not flushed before the loss of a process can
