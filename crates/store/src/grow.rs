@@ -45,11 +45,10 @@ impl Core {
         let now = self.pool().metadata_fill().total;
         check("metadata", blocks * block, now * block, umbra_thin::limits::META_BLOCKS_MAX * block)?;
         grow(&*self.backing.meta, blocks * block, "pool.meta")?;
-        let from = now * block;
-        self.backing
-            .meta
-            .allocate(from, blocks * block - from)
-            .map_err(|e| Error::io("make room for pool.meta", e))?;
+        if blocks > now {
+            let allocated = self.backing.meta.allocate(now * block, (blocks - now) * block);
+            allocated.map_err(|e| Error::io("make room for pool.meta", e))?;
+        }
         self.grow_map("metadata", || self.pool().extend_metadata(blocks))
     }
 

@@ -21,6 +21,8 @@ pub(crate) fn open(backing: Backing, params: &PoolParams) -> Result<Core> {
     let content = if made && !backing.data.is_device() { Content::Zeroes } else { Content::Unknown };
     match open_sound(&backing) {
         Ok((pool, journal)) => {
+            // The superblock that was read may be in the page cache alone: what it freed is not free before it is durable.
+            backing.meta.sync().map_err(|e| Error::io("flush pool.meta", e))?;
             journal.provision();
             let core = Core::new(backing, pool, journal, params, content);
             core.commit_anyway()?;

@@ -81,6 +81,11 @@ fn a_waiting_write_goes_on_when_the_pool_is_extended() {
         let after = store.usage();
         assert_eq!((after.data_total, after.metadata_total), (8, before.metadata_total + 100));
     });
+    // A wish already met.
+    let usage = store.usage();
+    let same = Extend { data_bytes: Some(8 * BLOCK), metadata_bytes: Some(usage.metadata_total * 4096) };
+    store.extend(same).unwrap();
+    assert_eq!(store.usage(), usage);
     for wrong in [
         Extend { data_bytes: Some(BLOCK), ..Extend::default() },
         Extend { metadata_bytes: Some(4096), ..Extend::default() },

@@ -40,7 +40,6 @@ fn every_loss_of_a_pool_with_little_room_keeps_what_was_promised() {
 /// The process dies between the writing of a superblock and its flush; what the next one does must not rely on it before
 /// it is flushed, or the machine's loss brings back a state whose blocks were reused (R1, R2).
 #[test]
-#[ignore = "opening a pool reuses blocks of the durable state before it flushes the superblock it found"]
 fn a_loss_while_a_superblock_that_was_not_flushed_is_recovered_from_finds_a_clean_pool() {
     let run = Run::play(1, 50, Faults::default());
     let mut replay = Replay::of(&run.sim);
