@@ -39,7 +39,7 @@ pub(crate) fn seed(number: u8) -> &'static Seed {
 
 /// A device with a few blocks, and a snapshot that differs: every tree is one leaf.
 fn small(uuid: [u8; 16]) -> Seed {
-    let mut maker = Maker::new(96, 300, uuid);
+    let mut maker = Maker::new(100, 300, uuid);
     maker.create(1);
     maker.write(1, [0, 1, 2, 3, 100]);
     maker.snapshot(1, 2);
@@ -49,7 +49,7 @@ fn small(uuid: [u8; 16]) -> Seed {
 
 /// Hardly any room: most changes must be refused, and all others must come through.
 fn tight() -> Seed {
-    let mut maker = Maker::new(84, 60, OURS);
+    let mut maker = Maker::new(100, 60, OURS);
     maker.create(1);
     maker.write(1, 0..20);
     maker.snapshot(1, 2);

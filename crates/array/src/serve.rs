@@ -23,6 +23,8 @@ use crate::{
 };
 use std::{
     fmt,
+    fs::File,
+    io::{Seek, SeekFrom},
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -205,6 +207,7 @@ impl Server {
     /// Stops cleanly: afterwards the pool is valid for anyone (A4).
     pub fn stop(self) -> Result<()> {
         self.folder.remove_array_socket();
+        self.store.end_waiting();
         self.runtime.block_on(self.management.end())?;
         self.target.shutdown();
         self.background.stop();
@@ -217,7 +220,11 @@ impl Server {
 /// Opens the pool. One that is to be made needs a size: the one given, or that of a data file which is there already.
 fn open_pool(folder: &Folder, options: &Options, tuning: &PoolTuning) -> Result<ThinPoolStore> {
     let files = options.files.clone().unwrap_or_else(|| folder.pool_files());
-    let length = |path: &Path| std::fs::metadata(path).map_or(0, |meta| meta.len());
+    // A device has no length in its inode; seeking to its end works for files, too.
+    let length = |path: &Path| {
+        let end = File::open(path).and_then(|mut file| file.seek(SeekFrom::End(0)));
+        end.unwrap_or(0)
+    };
     let size = options.size.unwrap_or_else(|| length(&files.data));
     if size == 0 && length(&files.meta) == 0 {
         return Err(Error::new(
@@ -229,6 +236,7 @@ fn open_pool(folder: &Folder, options: &Options, tuning: &PoolTuning) -> Result<
     let mut params = PoolParams::new(size);
     params.block_bytes = options.block_size.unwrap_or(params.block_bytes);
     params.cache_bytes = tuning.cache_bytes(params.cache_bytes)?;
+    params.foreign = false;
     params.thresholds = tuning.thresholds()?;
     ThinPoolStore::on(Backing::at(&files.meta, &files.data, &folder.pool_log())?, params)
 }

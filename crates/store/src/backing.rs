@@ -22,6 +22,19 @@ pub trait BlockFile: Send + Sync {
     fn is_device(&self) -> bool {
         false
     }
+    /// Whether it holds nothing but zeroes.
+    fn is_blank(&self) -> io::Result<bool> {
+        let (size, mut at, mut part) = (self.size()?, 0, vec![0; 1 << 16]);
+        while at < size {
+            let part = &mut part[..(size - at).min(1 << 16) as usize];
+            self.read_at(part, at)?;
+            if part.iter().any(|byte| *byte != 0) {
+                return Ok(false);
+            }
+            at += part.len() as u64;
+        }
+        Ok(true)
+    }
     /// Fills `buf`; the end of the file before that is an error.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
     /// Writes all of `buf`.
@@ -70,10 +83,19 @@ impl Backing {
     pub fn at(meta: &Path, data: &Path, log: &Path) -> Result<Backing> {
         let meta_file = PlainFile::open(meta)?;
         meta_file.lock(meta)?;
+        let (data_file, log_file) = (PlainFile::open(data)?, PlainFile::open(log)?);
+        let identities = [&meta_file, &data_file, &log_file].map(PlainFile::identity);
+        if identities[0] == identities[1] || identities[2] == identities[0] || identities[2] == identities[1]
+        {
+            let text =
+                format!("{}, {} and {} are not three files", meta.display(), data.display(), log.display());
+            return Err(Error::new(ErrorCode::InvalidArgument, text)
+                .hint("metadata, data and log each need a file or device of their own"));
+        }
         Ok(Backing {
             meta: Arc::new(meta_file),
-            data: Arc::new(PlainFile::open(data)?),
-            log: Arc::new(PlainFile::open(log)?),
+            data: Arc::new(data_file),
+            log: Arc::new(log_file),
             boot: kernel_uuid("boot_id")?,
             identity: kernel_uuid("uuid")?,
         })
@@ -117,6 +139,12 @@ impl PlainFile {
         Ok(PlainFile { file: Arc::new(file), is_device })
     }
 
+    /// What tells it from every other file; `None` if the system does not say.
+    fn identity(&self) -> Option<(u64, u64, u64)> {
+        let stat = rustix::fs::fstat(&self.file).ok()?;
+        Some((stat.st_dev, stat.st_ino, if self.is_device { stat.st_rdev } else { 0 }))
+    }
+
     fn lock(&self, path: &Path) -> Result<()> {
         use rustix::fs::{FlockOperation, flock};
         flock(&self.file, FlockOperation::NonBlockingLockExclusive).map_err(|errno| {
@@ -155,6 +183,15 @@ impl BlockFile for PlainFile {
 
     fn is_device(&self) -> bool {
         self.is_device
+    }
+
+    /// Without a byte of space: space that was taken and never written counts as data.
+    fn is_blank(&self) -> io::Result<bool> {
+        match rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(0)) {
+            Err(rustix::io::Errno::NXIO) => Ok(true),
+            Ok(_) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {

@@ -3,7 +3,7 @@
 //! What always holds: the file grows before the map that names its blocks is committed, so that no committed state names
 //! space that is not there; a failure in between leaves a file that is larger than its map, which is legal.
 
-use crate::{core::Core, limits, room::Search};
+use crate::{core::Core, limits};
 use umbra_base::{Error, ErrorCode, Result, size::format_size};
 use umbra_thin::limits::META_BLOCK_BYTES;
 
@@ -35,9 +35,13 @@ impl Core {
         let now = self.pool().data_fill().total;
         check("data", bytes, now * self.block_bytes, limits::DATA_BYTES_MAX)?;
         grow(&*self.backing.data, blocks * self.block_bytes, "pool.data")?;
-        // Before a writer can get one of the new blocks.
+        // No writer gets one of the new blocks before the commit: the engine keeps them back.
         self.provision.grow(blocks.max(now));
-        self.grow_map("data", || self.pool().extend_data(blocks))
+        let grow = || {
+            self.pool().extend_data(blocks)?;
+            Ok(0)
+        };
+        self.change("extend the pool's data", grow).map(drop)
     }
 
     fn extend_metadata(&self, blocks: u64) -> Result<()> {
@@ -49,18 +53,11 @@ impl Core {
             let allocated = self.backing.meta.allocate(now * block, (blocks - now) * block);
             allocated.map_err(|e| Error::io("make room for pool.meta", e))?;
         }
-        self.grow_map("metadata", || self.pool().extend_metadata(blocks))
-    }
-
-    fn grow_map(
-        &self,
-        what: &str,
-        grow: impl Fn() -> std::result::Result<(), umbra_thin::ThinError>,
-    ) -> Result<()> {
-        self.with_room(Search::GivenUp, grow, |error| error.is_full())?.map_err(|error| {
-            let inner = Error::from(error);
-            Error::new(inner.code(), format!("extend the pool's {what}: {}", inner.message()))
-        })
+        let grow = || {
+            self.pool().extend_metadata(blocks)?;
+            Ok(0)
+        };
+        self.change("extend the pool's metadata", grow).map(drop)
     }
 }
 

@@ -67,7 +67,7 @@ impl std::fmt::Debug for Journal {
 pub(crate) fn read(backing: &Backing, pool: [u8; 16], trans_id: u64) -> io::Result<Left> {
     let mut left = Left { records: Vec::new(), dropped: false, last_segment: 0 };
     let headers: Vec<_> = (0..SEGMENTS).map(|i| read_header(backing, i)).collect::<io::Result<_>>()?;
-    for base in [trans_id, trans_id + 1] {
+    for base in [trans_id, trans_id.wrapping_add(1)] {
         let found = headers.iter().zip(0..).find_map(|(header, i)| {
             header.as_ref().filter(|h| h.pool == pool && h.base == base).map(|header| (header, i))
         });

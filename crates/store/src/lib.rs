@@ -21,6 +21,7 @@
 
 mod background;
 pub mod backing;
+mod context;
 mod core;
 mod epoch;
 mod grow;

@@ -50,3 +50,5 @@ pub const GIVEN_UP_AT_ONCE: u32 = 16;
 pub const NODES_PER_STEP: u64 = 256;
 /// Bytes that are shared under one hold.
 pub const SHARED_AT_ONCE: u64 = 1 << 30;
+/// Holes that are made in the data file after a commit at most, the longest first: the next commit waits for them.
+pub const PUNCHES_PER_COMMIT: usize = 64;

@@ -2,6 +2,7 @@
 
 use crate::{
     backing::Backing,
+    context::during,
     core::{Core, MetaFile},
     journal::{self, Journal},
     needs_check,
@@ -19,7 +20,7 @@ pub(crate) fn open(backing: Backing, params: &PoolParams) -> Result<Core> {
         make(&backing, params)?;
     }
     let content = if made && !backing.data.is_device() { Content::Zeroes } else { Content::Unknown };
-    match open_sound(&backing) {
+    match open_sound(&backing, params) {
         Ok((pool, journal)) => {
             // The superblock that was read may be in the page cache alone: what it freed is not free before it is durable.
             backing.meta.sync().map_err(|e| Error::io("flush pool.meta", e))?;
@@ -33,16 +34,22 @@ pub(crate) fn open(backing: Backing, params: &PoolParams) -> Result<Core> {
     }
 }
 
-fn open_sound(backing: &Backing) -> Result<(Pool<MetaFile>, Journal)> {
-    let read = || Pool::open(MetaFile(backing.meta.clone())).map_err(|e| context("open pool.meta", e.into()));
+fn open_sound(backing: &Backing, params: &PoolParams) -> Result<(Pool<MetaFile>, Journal)> {
+    let read = || Pool::open(MetaFile(backing.meta.clone())).map_err(|e| during("open pool.meta", e));
     let mut pool = read()?;
     if pool.superblock().flags & needs_check::NEEDS_CHECK != 0 {
         needs_check::lift(backing)?;
         pool = read()?;
     }
-    pool.superblock().check_writable().map_err(|e| context("open pool.meta for writing", e.into()))?;
+    pool.superblock().check_writable().map_err(|e| during("open pool.meta for writing", e))?;
     check_sizes(backing, &pool)?;
     if pool.owner() == Owner::Foreign {
+        if !params.foreign {
+            let text =
+                "pool.meta holds a pool that LVM, a kernel or a tool made: an array serves none but its own";
+            return Err(Error::new(ErrorCode::Unsupported, text)
+                .hint("nothing was changed; use the pool where it was made, or copy its volumes into LUNs"));
+        }
         needs_check::adopt(backing)?;
     }
     let journal = enter_log(backing, &mut pool)?;
@@ -58,30 +65,33 @@ fn open_damaged(backing: Backing, params: &PoolParams, damage: Error) -> Result<
     losses.iter().for_each(|loss| tracing::error!(%loss, "pool.meta is damaged"));
     let (identity, generation) = (pool.log_identity(), pool.generation());
     let left = journal::read(&backing, identity, generation).map_err(|e| Error::io("read pool.log", e))?;
-    let behind = left.records.iter().map(|record| record.change.device()).collect();
+    let behind = left.records.iter().map(|record| record.change).filter(|change| !change.is_nothing());
+    let behind = behind.map(|change| change.device()).collect();
     let journal = Journal::new(&backing, identity, &left);
     let core = Core::new(backing, pool, journal, params, Content::Unknown);
     core.serve_damaged(behind, &damage);
     Ok(core)
 }
 
-fn context(what: &str, error: Error) -> Error {
-    let hint = error.hint_text().map(str::to_owned);
-    let error = Error::new(error.code(), format!("{what}: {}", error.chain()));
-    match hint {
-        Some(hint) => error.hint(hint),
-        None => error,
-    }
-}
-
 /// Whether there is no pool yet: no metadata, or a superblock of zeroes (making it was cut short; block 0 comes last).
+/// Metadata that is missing beside data that is there is a loss, not a new pool.
 fn is_unformatted(backing: &Backing) -> Result<bool> {
     let size = backing.meta.size().map_err(|e| Error::io("look at pool.meta", e))?;
     let mut page = [0; 4096];
     if size >= 4096 {
         backing.meta.read_at(&mut page, 0).map_err(|e| Error::io("read pool.meta", e))?;
     }
-    Ok(page.iter().all(|byte| *byte == 0))
+    if page.iter().any(|byte| *byte != 0) {
+        return Ok(false);
+    }
+    if backing.data.is_device() || backing.data.is_blank().map_err(|e| Error::io("look at pool.data", e))? {
+        return Ok(true);
+    }
+    Err(Error::new(
+        ErrorCode::BadState,
+        "pool.data holds data, but pool.meta holds no pool: none is made over it",
+    )
+    .hint("put the metadata back (is its disk there? is the path right?), or remove pool.data to start anew"))
 }
 
 fn make(backing: &Backing, params: &PoolParams) -> Result<()> {
@@ -129,7 +139,7 @@ fn enter_log(backing: &Backing, pool: &mut Pool<MetaFile>) -> Result<Journal> {
         tracing::warn!(generation, "pool.log is of an earlier boot: what was not flushed then is lost");
     }
     for record in &left.records {
-        pool.replay(record).map_err(|e| context("enter pool.log", e.into()))?;
+        pool.replay(record).map_err(|e| during("enter pool.log", e))?;
     }
     if !left.records.is_empty() {
         tracing::info!(records = left.records.len(), generation, "pool.log entered");

@@ -28,6 +28,9 @@ pub struct PoolParams {
     /// Memory for metadata, in bytes: 5 MiB for 64 GiB of 64 KiB blocks that are in use. What a transaction changes comes
     /// on top.
     pub cache_bytes: u64,
+    /// Whether a pool that somebody else made (LVM, a kernel, thin_restore) is served; if not, it is refused before
+    /// anything of it is written.
+    pub foreign: bool,
     /// When space is low, and how long a full pool queues writes.
     pub thresholds: Thresholds,
 }
@@ -41,6 +44,7 @@ impl PoolParams {
             devices: 1024,
             background: Background::Every(limits::COMMIT_PERIOD),
             cache_bytes: limits::CACHE_BYTES,
+            foreign: true,
             thresholds: Thresholds::default(),
         }
     }

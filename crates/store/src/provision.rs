@@ -5,7 +5,11 @@
 //! taken in groups of neighbours. What always holds: a set bit is true; a clear one says nothing. Taking and punching
 //! exclude each other, and only blocks that cannot be handed out yet are punched.
 
-use crate::{backing::BlockFile, hold::lock, limits::ALLOCATE_BYTES};
+use crate::{
+    backing::BlockFile,
+    hold::lock,
+    limits::{ALLOCATE_BYTES, PUNCHES_PER_COMMIT},
+};
 use std::{io, ops::Range, sync::Mutex};
 
 /// One bit per block.
@@ -106,10 +110,13 @@ impl Provision {
         Ok(())
     }
 
-    /// Gives runs of blocks back to the backing, as far as it can.
+    /// Gives runs of blocks back to the backing, the longest first, as far as it can and a bounded number of them: others
+    /// wait for it. What keeps its space is used again by the pool.
     pub(crate) fn punch(&self, data: &dyn BlockFile, runs: &[Range<u64>]) {
-        let _changing = lock(&self.changing);
-        for run in runs {
+        let mut runs = merged(runs);
+        runs.sort_by_key(|run| std::cmp::Reverse(run.end - run.start));
+        for run in runs.iter().take(PUNCHES_PER_COMMIT) {
+            let _changing = lock(&self.changing);
             let (at, len) = (run.start * self.block_bytes, (run.end - run.start) * self.block_bytes);
             let punched = data.punch(at, len);
             if let Err(error) = &punched {
@@ -123,14 +130,27 @@ impl Provision {
         }
     }
 
-    /// The file has `blocks` blocks now; the new ones are zeroes.
+    /// The file has `blocks` blocks now. What the new ones hold is not known before they were punched.
     pub(crate) fn grow(&self, blocks: u64) {
         let mut known = lock(&self.known);
         known.taken.grow(blocks);
         known.zero.grow(blocks);
-        let new = std::mem::replace(&mut known.blocks, blocks)..blocks;
-        new.for_each(|block| known.zero.set(block, true));
+        known.blocks = blocks;
     }
+}
+
+/// The same blocks in as few runs as possible.
+fn merged(runs: &[Range<u64>]) -> Vec<Range<u64>> {
+    let mut sorted = runs.to_vec();
+    sorted.sort_by_key(|run| run.start);
+    let mut merged: Vec<Range<u64>> = Vec::with_capacity(sorted.len());
+    for run in sorted {
+        match merged.last_mut() {
+            Some(last) if last.end >= run.start => last.end = last.end.max(run.end),
+            _ => merged.push(run),
+        }
+    }
+    merged
 }
 
 #[cfg(test)]
@@ -181,15 +201,17 @@ mod tests {
         provision.punch(&file, &[2..3, 3..4]);
         assert!(provision.is_zeroes(3));
         provision.take(&file, 3).unwrap();
-        assert_eq!(*lock(&file.0), (2, 2));
+        assert_eq!(*lock(&file.0), (2, 1));
     }
 
     #[test]
-    fn blocks_of_an_opened_file_hold_anything_and_new_ones_zeroes() {
+    fn blocks_of_an_opened_file_hold_anything_until_they_are_punched() {
         let (file, provision) = (Counting::default(), Provision::new(10, 64 << 10, Content::Unknown));
         assert!(!provision.is_zeroes(9));
         provision.grow(12);
+        assert!(!provision.is_zeroes(11), "the file may have been larger before");
+        provision.punch(&file, &[10..11, 11..12]);
         assert!(provision.is_zeroes(11) && !provision.is_zeroes(8) && !provision.is_zeroes(12));
-        provision.take(&file, 11).unwrap();
+        assert_eq!(*lock(&file.0), (0, 1), "neighbours are one hole");
     }
 }

@@ -7,6 +7,7 @@
 
 use crate::{core::Core, limits};
 use umbra_base::{Error, Result};
+use umbra_thin::ThinError;
 
 impl Core {
     /// Drops one piece; false if there is nothing left that can be dropped now.
@@ -22,6 +23,11 @@ impl Core {
                 Ok(_) => return Ok(true),
                 // Dropping takes metadata first; a commit gives back what the pieces before freed.
                 Err(error) if error.is_full() => drop(self.commit_anyway()?),
+                // It keeps what cannot be read; the engine goes on with the next device.
+                Err(error @ ThinError::Damaged { .. }) => {
+                    tracing::error!(%error, "a deleted device is damaged and keeps its space");
+                    return Ok(true);
+                }
                 Err(error) => {
                     let error = Error::from(error);
                     self.fail(&error);

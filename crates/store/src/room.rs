@@ -11,16 +11,20 @@
 
 use crate::{
     Mode, Usage,
+    context::during,
     core::Core,
     hold::{lock, now},
     limits,
 };
 use std::{
     fmt,
-    sync::{Arc, Condvar, Mutex, atomic::Ordering::SeqCst},
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
     time::Duration,
 };
-use umbra_base::{Deadline, Result};
+use umbra_base::{Deadline, Error, ErrorCode, Result};
 
 /// How much is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,6 +91,8 @@ pub(crate) struct Room {
     asking: Mutex<Level>,
     changed: Mutex<()>,
     came: Condvar,
+    /// Nobody waits any more.
+    ending: AtomicBool,
 }
 
 impl fmt::Debug for Room {
@@ -98,7 +104,14 @@ impl fmt::Debug for Room {
 impl Room {
     pub(crate) fn new(thresholds: Thresholds) -> Self {
         let (policy, asking) = (Mutex::new(None), Mutex::new(Level::Plenty));
-        Room { thresholds, policy, asking, changed: Mutex::new(()), came: Condvar::new() }
+        Room {
+            thresholds,
+            policy,
+            asking,
+            changed: Mutex::new(()),
+            came: Condvar::new(),
+            ending: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn set_policy(&self, policy: Arc<dyn SpacePolicy>) {
@@ -109,6 +122,12 @@ impl Room {
     pub(crate) fn wake(&self) {
         drop(lock(&self.changed));
         self.came.notify_all();
+    }
+
+    /// Whoever waits for room fails now, and nobody waits from here on: the store will be closed.
+    pub(crate) fn end(&self) {
+        self.ending.store(true, SeqCst);
+        self.wake();
     }
 
     fn policy(&self) -> Option<Arc<dyn SpacePolicy>> {
@@ -142,6 +161,13 @@ impl Core {
                 return Ok(Err(error));
             }
         }
+    }
+
+    /// Makes a change of the engine, again where what was given up makes room for it. Returns the transaction that has it.
+    pub(crate) fn change(&self, what: impl fmt::Display, change: impl Fn() -> Result<u64>) -> Result<u64> {
+        self.check_writable()?;
+        let full = |error: &Error| error.code() == ErrorCode::InsufficientStorage;
+        self.with_room(Search::GivenUp, change, full)?.map_err(|error| during(what, error))
     }
 
     /// Whether anything was released since `before`, by somebody or by what is done here.
@@ -186,7 +212,7 @@ impl Core {
             if self.releases.load(SeqCst) != before {
                 return true;
             }
-            if left.is_zero() || self.mode() != Mode::ReadWrite {
+            if left.is_zero() || self.mode() != Mode::ReadWrite || self.room.ending.load(SeqCst) {
                 return false;
             }
             changed = self.room.came.wait_timeout(changed, left).unwrap_or_else(|p| p.into_inner()).0;
@@ -199,7 +225,8 @@ impl Core {
         let mut known = lock(&self.room.asking);
         for _ in 0..limits::GIVEN_UP_AT_ONCE {
             let usage = self.usage();
-            let level = self.room.thresholds.level(usage.data_used, usage.data_total);
+            // What is kept for somebody is in use for everybody else.
+            let level = self.room.thresholds.level(usage.data_used + usage.data_owed, usage.data_total);
             if level != *known {
                 *known = level;
                 policy.level_changed(level, &usage);

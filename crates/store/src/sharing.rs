@@ -4,9 +4,9 @@
 //! place to a block that both map: the cache forgets both ranges under the engine's lock, before a commit can make the
 //! sharing durable.
 
-use crate::{Difference, DifferenceKind, DifferentRun, Hold, Share, core::Core, limits, room::Search};
+use crate::{Difference, DifferenceKind, DifferentRun, Hold, Share, core::Core, limits};
 use umbra_base::{Error, ErrorCode, Result, limits::HOLD_MAX};
-use umbra_thin::{ThinError, ThinId, limits::SHARE_MAX};
+use umbra_thin::{ThinId, limits::SHARE_MAX};
 
 impl Core {
     pub(crate) fn share(&self, wish: Share) -> Result<()> {
@@ -39,7 +39,7 @@ impl Core {
         let mut gates = vec![(wish.from, source.gate.clone()), (wish.to, destination.gate.clone())];
         gates.sort_by_key(|(id, _)| *id);
         gates.dedup_by_key(|(id, _)| *id);
-        let _hold = Hold::take(gates, HOLD_MAX)?;
+        let hold = Hold::take(gates, HOLD_MAX)?;
         let enter = || {
             let mut pool = self.pool();
             pool.share(wish.from, from, wish.to, to, len)?;
@@ -52,14 +52,12 @@ impl Core {
             }
             Ok(pool.transaction())
         };
-        self.with_room(Search::GivenUp, enter, ThinError::is_full)?.map_err(|error| {
-            let inner = Error::from(error);
-            Error::new(inner.code(), format!("{}: {}", doing(wish), inner.message()))
-        })
+        self.change(doing(wish), || hold.while_held(enter))
     }
 
     pub(crate) fn changed(&self, old: ThinId, new: ThinId, from: u64) -> Result<Difference> {
         self.check_open()?;
+        [old, new].into_iter().try_for_each(|id| self.check_not_behind(id))?;
         let step = self.pool().changed(old, new, from / self.block_bytes, limits::NODES_PER_STEP)?;
         let kind = |kind| match kind {
             umbra_thin::Difference::LeftOnly => DifferenceKind::OnlyOld,
@@ -72,6 +70,7 @@ impl Core {
 
     pub(crate) fn allocated(&self, id: ThinId, from: u64) -> Result<Difference> {
         self.check_open()?;
+        self.check_not_behind(id)?;
         let step = self.pool().allocated(id, from / self.block_bytes, limits::NODES_PER_STEP)?;
         let runs =
             step.runs.iter().map(|run| self.in_bytes(run.vblock, run.len, DifferenceKind::OnlyNew)).collect();

@@ -8,7 +8,6 @@ use crate::{
     hold::lock,
     open,
     params::PoolParams,
-    room::Search,
     volume::ThinVolume,
 };
 use std::{
@@ -50,28 +49,12 @@ impl ThinPoolStore {
             false => Ok(()),
         }
     }
-
-    /// Makes a change of the engine; if there is no room, once more after a commit that may make some. Returns the
-    /// transaction that has it.
-    fn change(&self, what: &str, change: impl Fn() -> Result<u64, ThinError>) -> Result<u64> {
-        self.core.check_writable()?;
-        let result = self.core.with_room(Search::GivenUp, change, ThinError::is_full)?;
-        result.map_err(|error| {
-            let inner = Error::from(error);
-            let hint = inner.hint_text().map(str::to_owned);
-            let outer = Error::new(inner.code(), format!("{what}: {}", inner.message()));
-            match hint {
-                Some(hint) => outer.hint(hint),
-                None => outer,
-            }
-        })
-    }
 }
 
 impl LunStore for ThinPoolStore {
     fn create(&self, id: ThinId) -> Result<()> {
         let shared = self.core.shared(id);
-        let transaction = self.change(&format!("create thin device {id}"), || {
+        let transaction = self.core.change(format_args!("create thin device {id}"), || {
             let mut pool = self.core.pool();
             pool.create(id)?;
             self.core.rekey(&shared, pool.details(id)?.snapshotted_time);
@@ -152,7 +135,7 @@ impl LunStore for ThinPoolStore {
         // What is in flight ends first: its log records must come before the end of the device.
         let shared = self.core.shared(id);
         let hold = Hold::take(vec![(id, shared.gate.clone())], HOLD_MAX)?;
-        let transaction = self.change(&format!("delete thin device {id}"), || {
+        let begin = || {
             let mut pool = self.core.pool();
             match pool.begin_delete(id) {
                 Ok(()) => {
@@ -161,9 +144,11 @@ impl LunStore for ThinPoolStore {
                     Ok(pool.transaction())
                 }
                 Err(ThinError::Unknown(_)) => Ok(0),
-                Err(error) => Err(error),
+                Err(error) => Err(error.into()),
             }
-        })?;
+        };
+        let what = format_args!("delete thin device {id}");
+        let transaction = self.core.change(what, || hold.while_held(begin))?;
         drop(hold);
         self.core.commit_through(transaction)?;
         // In a foreign pool a device that is being deleted is, after a crash, an ordinary one: it goes at once.
@@ -173,6 +158,11 @@ impl LunStore for ThinPoolStore {
             return Ok(());
         }
         self.core.reap_all()?;
+        if self.core.pool().owner() == Owner::Foreign && self.core.pool().has_doomed() {
+            let text =
+                format!("delete thin device {id}: there is not enough metadata space to take all of it away");
+            return Err(Error::new(ErrorCode::InsufficientStorage, text).hint("extend the pool's metadata"));
+        }
         self.core.commit().map(drop)
     }
 
@@ -221,7 +211,12 @@ impl LunStore for ThinPoolStore {
 
     fn mapped_blocks(&self, id: ThinId) -> Result<u64> {
         self.core.check_open()?;
+        self.core.check_not_behind(id)?;
         Ok(self.core.pool().details(id)?.mapped_blocks)
+    }
+
+    fn end_waiting(&self) {
+        self.core.room.end();
     }
 
     fn data_file(&self) -> Option<Arc<std::fs::File>> {

@@ -75,6 +75,9 @@ pub trait LunStore: Send + Sync + 'static {
     /// The file on which the extents of the direct door lie; `None`: there is no direct door.
     fn data_file(&self) -> Option<Arc<std::fs::File>>;
 
+    /// Writes that wait for room fail now, and later ones do not wait: before a stop, which waits for all writes.
+    fn end_waiting(&self);
+
     /// Clean stop: commits, empties the log (A4). Every later call but this one is refused with `bad_state`.
     fn close(&self) -> Result<()>;
 }

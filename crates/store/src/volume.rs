@@ -14,6 +14,7 @@ mod write;
 
 use crate::{
     Extent, MappedRun, Ticket, Volume,
+    context::during,
     core::{Core, Shared},
     journal::Together,
     limits::BLOCKS_PER_LOOKUP,
@@ -45,12 +46,7 @@ pub(crate) struct Doing {
 impl Doing {
     /// An error of the engine, met while doing this.
     pub(crate) fn failed(&self, error: ThinError) -> Error {
-        let inner = Error::from(error);
-        let copy = Error::new(inner.code(), format!("{self}: {}", inner.message())).param("device", self.id);
-        match inner.hint_text().map(str::to_owned) {
-            Some(hint) => copy.hint(hint),
-            None => copy,
-        }
+        during(self, error).param("device", self.id)
     }
 
     /// A refusal of space.
@@ -148,7 +144,10 @@ impl ThinVolume {
         let (gone, removed) = match &result {
             Ok(removed) => (range.clone(), *removed),
             // What was unmapped before it failed must be found again like everything that is in the engine.
-            Err(_) => (range.start..self.first_mapped(&range), range.end - range.start),
+            Err(_) => {
+                let gone = range.start..self.first_mapped(&range);
+                (gone.clone(), gone.end - gone.start)
+            }
         };
         self.core.space.lost(self.id, removed);
         if removed > 0 && !gone.is_empty() {
@@ -212,8 +211,12 @@ impl Volume for ThinVolume {
         let block = self.core.block_bytes;
         self.each_run(doing, |from, len, run| {
             let part = &mut buf[(from - offset) as usize..][..len as usize];
-            let at = run.at.map(|at| at.block * block + (from - run.vblock * block));
-            self.read_extent(doing, Extent { at, len }, part)
+            // A damaged pool may name blocks that no file has.
+            let start =
+                |at: umbra_thin::Mapped| at.block.checked_mul(block)?.checked_add(from - run.vblock * block);
+            let at =
+                run.at.map(|at| start(at).ok_or_else(|| doing.io(std::io::ErrorKind::UnexpectedEof.into())));
+            self.read_extent(doing, Extent { at: at.transpose()?, len }, part)
         })
     }
 

@@ -83,6 +83,12 @@ pub enum Change {
 }
 
 impl Change {
+    /// Whether it changes nothing, such as what fills up a page of the log.
+    pub fn is_nothing(&self) -> bool {
+        let (Change::Map { len, .. } | Change::Unmap { len, .. }) = self;
+        *len == 0
+    }
+
     /// Whose mappings changed.
     pub fn device(&self) -> ThinId {
         match *self {

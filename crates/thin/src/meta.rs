@@ -111,7 +111,7 @@ impl<R: MetaRead> Meta<R> {
 
     /// The pool has more metadata blocks now.
     pub(crate) fn extend(&mut self, blocks: u64) {
-        self.blocks.extend(blocks);
+        self.blocks.extend_for_commit(blocks);
         self.end = blocks;
     }
 

@@ -69,6 +69,9 @@ pub(crate) struct SpaceMap {
     nr_free: u64,
     freed: Runs,
     freed_in_flight: Runs,
+    /// Blocks that were added and of which no durable commit knows.
+    grown: u64,
+    grown_in_flight: u64,
     cursor: u64,
 }
 
@@ -96,6 +99,8 @@ impl SpaceMap {
             nr_free: 0,
             freed: Runs::default(),
             freed_in_flight: Runs::default(),
+            grown: 0,
+            grown_in_flight: 0,
             cursor: 0,
         }
     }
@@ -253,6 +258,9 @@ impl SpaceMap {
 
     /// Takes a free block, at `hint` if that one is free; its count stays zero until [`SpaceMap::claim`].
     pub(crate) fn reserve(&mut self, hint: Option<u64>) -> Option<u64> {
+        if self.nr_free == 0 {
+            return None;
+        }
         let block = match hint {
             Some(hint) if hint < self.nr_blocks && !self.is_busy(hint) => hint,
             _ => self.find_free(self.cursor).or_else(|| self.find_free(0))?,
@@ -321,6 +329,30 @@ impl SpaceMap {
         self.clear_busy(old..nr_blocks);
     }
 
+    /// Adds blocks at the end that can be handed out once the commit which has them is durable: until then a log record
+    /// that named one would name nothing (A2).
+    pub(crate) fn extend_later(&mut self, nr_blocks: u64) {
+        let old = self.nr_blocks;
+        self.extend(nr_blocks);
+        for block in old..nr_blocks {
+            self.take(block);
+        }
+        if old < nr_blocks {
+            self.freed.0.push(old..nr_blocks);
+        }
+    }
+
+    /// Adds blocks that a commit may use at once, and everybody else once they are durable.
+    pub(crate) fn extend_for_commit(&mut self, nr_blocks: u64) {
+        self.grown += nr_blocks - self.nr_blocks;
+        self.extend(nr_blocks);
+    }
+
+    /// Blocks that only a commit may use yet.
+    pub(crate) fn kept_for_commit(&self) -> u64 {
+        self.grown + self.grown_in_flight
+    }
+
     /// Makes a range available, word by word where it can.
     fn clear_busy(&mut self, mut range: Range<u64>) {
         while !range.is_empty() {
@@ -334,11 +366,13 @@ impl SpaceMap {
     /// The transaction is closed: what it freed waits for its commit.
     pub(crate) fn freeze(&mut self) -> Vec<Range<u64>> {
         self.freed_in_flight = std::mem::take(&mut self.freed);
+        self.grown_in_flight = std::mem::take(&mut self.grown);
         self.freed_in_flight.0.clone()
     }
 
     /// The commit in flight is durable: what it freed can be handed out.
     pub(crate) fn settle(&mut self) {
+        self.grown_in_flight = 0;
         for run in std::mem::take(&mut self.freed_in_flight).0 {
             run.for_each(|block| self.give_back(block));
         }

@@ -326,8 +326,8 @@ fn when_all_of_them_are_killed_recovery_thaws() {
 fn a_primary_that_hangs_is_overtaken() {
     let Some(lab) = Lab::new() else { return };
     let a = lab.mount(Kind::Ext4);
-    let guard = guard_with(&lab, &[&a], Duration::from_millis(400));
-    guard.client.arm("w", Duration::from_millis(500), SOON).unwrap();
+    let guard = guard_with(&lab, &[&a], Duration::from_secs(2));
+    guard.client.arm("w", Duration::from_millis(2500), SOON).unwrap();
     guard.client.freeze(SOON).unwrap();
     let primary = guard.client.pid();
     lab::stop(primary);
@@ -343,7 +343,7 @@ fn a_primary_that_hangs_is_overtaken() {
 fn a_primary_and_hand_that_hang_are_overtaken_by_the_twin() {
     let Some(lab) = Lab::new() else { return };
     let a = lab.mount(Kind::Xfs);
-    let guard = guard_with(&lab, &[&a], Duration::from_millis(400));
+    let guard = guard_with(&lab, &[&a], Duration::from_secs(2));
     guard.client.freeze(SOON).unwrap();
     let family = family(&guard);
     lab::stop(family[0]);
@@ -358,7 +358,7 @@ fn a_primary_and_hand_that_hang_are_overtaken_by_the_twin() {
 fn a_primary_and_twin_that_hang_are_overtaken_by_the_hand() {
     let Some(lab) = Lab::new() else { return };
     let a = lab.mount(Kind::Ext4);
-    let guard = guard_with(&lab, &[&a], Duration::from_millis(400));
+    let guard = guard_with(&lab, &[&a], Duration::from_secs(2));
     guard.client.freeze(SOON).unwrap();
     let family = family(&guard);
     lab::stop(family[0]);

@@ -194,12 +194,17 @@ impl ThinVolume {
         }
         let key = self.shared.key();
         moved.iter().for_each(|(vblock, _)| self.core.cache.forget(key, *vblock..*vblock + 1));
-        let entered = self.core.pool().finish_writes(self.id, &moved);
+        let mut pool = self.core.pool();
+        let entered = pool.finish_writes(self.id, &moved);
+        if entered.is_ok() {
+            // Together with their entry, or they would count twice against the quota.
+            self.settle(plans);
+        }
+        drop(pool);
         if let Err(error) = entered {
             self.give_up(plans);
             return Err(piece.doing.failed(error));
         }
-        self.settle(plans);
         let mut together = Together::No;
         if target == Target::Fresh {
             together = Together::Yes;

@@ -166,18 +166,20 @@ impl<R: MetaRead> Pool<R> {
         Ok(())
     }
 
-    /// Grows the data device to `blocks`.
+    /// Grows the data device to `blocks`. The new ones can be handed out once a commit has them durably; that commit
+    /// tells them as freed, so that a driver gives them back to the backing, as zeroes, first.
     pub fn extend_data(&mut self, blocks: u64) -> Result<(), ThinError> {
         let now = self.meta.data.nr_blocks();
         check_growth("the number of data blocks", now, blocks, DATA_BLOCKS_MAX)?;
         self.need(Need::ToFree(2 * crate::values::bitmaps_for(blocks - now) + COST_OF_KEY))?;
         self.change(|pool| {
-            pool.meta.data.extend(blocks);
+            pool.meta.data.extend_later(blocks);
             Ok(())
         })
     }
 
-    /// Grows the metadata device to `blocks`; what is above the format's limit stays unused.
+    /// Grows the metadata device to `blocks`; what is above the format's limit stays unused. Until a commit has them
+    /// durably, only commits use the new ones.
     pub fn extend_metadata(&mut self, blocks: u64) -> Result<(), ThinError> {
         let blocks = blocks.min(META_BLOCKS_MAX);
         check_growth("the number of metadata blocks", self.meta.blocks.nr_blocks(), blocks, META_BLOCKS_MAX)?;

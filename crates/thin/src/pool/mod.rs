@@ -135,7 +135,11 @@ impl<R: MetaRead> Pool<R> {
     pub fn metadata_fill(&self) -> Fill {
         let map = &self.meta.blocks;
         let used = (map.nr_allocated() + self.reserve()).min(map.nr_blocks());
-        Fill { total: map.nr_blocks(), used, free: map.nr_free().saturating_sub(self.reserve()) }
+        Fill {
+            total: map.nr_blocks(),
+            used,
+            free: map.nr_free().saturating_sub(self.reserve() + map.kept_for_commit()),
+        }
     }
 
     /// Whether a commit would free something that was given up.

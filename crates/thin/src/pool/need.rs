@@ -51,9 +51,10 @@ impl<R: MetaRead> Pool<R> {
             Need::ToFree(blocks) => blocks,
         };
         let needed = blocks + self.commit_cost();
-        match map.nr_free() >= needed {
+        let free = map.nr_free().saturating_sub(map.kept_for_commit());
+        match free >= needed {
             true => Ok(()),
-            false => Err(ThinError::MetadataFull { free: map.nr_free(), total: map.nr_blocks(), needed }),
+            false => Err(ThinError::MetadataFull { free, total: map.nr_blocks(), needed }),
         }
     }
 

@@ -143,6 +143,13 @@ fn a_pool_grows_in_both_directions() {
     assert!(matches!(write(&mut pool, 1, 1000), Err(ThinError::DataFull { total: 1000 })));
     disk.commit(&mut pool);
     pool.extend_data(40_000).unwrap();
+    // A record of the log may name only what a durable superblock has.
+    assert!(write(&mut pool, 1, 1000).is_err_and(|error| error.is_full()));
+    let commit = pool.begin_commit(LogUse::Empty).unwrap();
+    assert_eq!(commit.freed_data.first(), Some(&(1000..40_000)));
+    assert!(write(&mut pool, 1, 1000).is_err_and(|error| error.is_full()));
+    disk.write(&commit);
+    pool.commit_durable(commit.transaction);
     for vblock in 1000..30_000 {
         write(&mut pool, 1, vblock).unwrap();
     }
@@ -150,7 +157,10 @@ fn a_pool_grows_in_both_directions() {
     disk.check_twice();
     let disk = disk.grown(40_000);
     let mut pool = Pool::open(disk.clone()).unwrap();
+    let free = pool.metadata_fill().free;
     pool.extend_metadata(40_000).unwrap();
+    assert!(pool.metadata_fill().free <= free, "only a commit may use the new ones yet");
+    disk.commit(&mut pool);
     assert!(pool.metadata_fill().free > 35_000);
     for vblock in 30_000..40_000 {
         write(&mut pool, 1, vblock * 5).unwrap();

@@ -114,6 +114,9 @@ impl LunStore for FusedStore {
     fn extend(&self, to: umbra_store::Extend) -> Result<()> {
         self.1.step(|| self.0.extend(to))
     }
+    fn end_waiting(&self) {
+        self.0.end_waiting();
+    }
     fn trouble(&self) -> Option<String> {
         self.0.trouble()
     }

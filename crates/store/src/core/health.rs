@@ -1,0 +1,132 @@
+//! Whether the store works: open, failed, closed; and what a damaged pool does not serve.
+//!
+//! What always holds: a store that failed once stays read-only until it is opened again (A6, decision 005).
+
+use super::Core;
+use crate::{Mode, hold::lock};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Mutex, OnceLock,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+};
+use umbra_base::{Error, ErrorCode, Result};
+use umbra_thin::ThinId;
+
+/// The state, and what can be looked at without its lock.
+#[derive(Debug)]
+pub(super) struct Health {
+    state: Mutex<State>,
+    /// Whether `state` is [`State::Open`].
+    is_open: AtomicBool,
+    /// Devices of a damaged pool whose last acknowledged writes cannot be entered.
+    behind: OnceLock<BTreeSet<ThinId>>,
+}
+
+#[derive(Debug)]
+enum State {
+    Open,
+    /// Why nothing may be changed any more (A6).
+    Failed(String),
+    Closed,
+}
+
+impl Health {
+    pub(super) fn open() -> Self {
+        Health { state: Mutex::new(State::Open), is_open: AtomicBool::new(true), behind: OnceLock::new() }
+    }
+}
+
+impl Core {
+    /// Whether everything works; if not, somebody else says why.
+    pub(crate) fn is_open(&self) -> bool {
+        self.health.is_open.load(SeqCst)
+    }
+
+    /// Refuses what needs an open store.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.health.is_open.load(SeqCst) {
+            return Ok(());
+        }
+        match &*lock(&self.health.state) {
+            State::Closed => Err(Error::new(ErrorCode::BadState, "the pool is closed")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses what changes something, unless changes are possible.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        if self.health.is_open.load(SeqCst) {
+            return Ok(());
+        }
+        match &*lock(&self.health.state) {
+            State::Open => Ok(()),
+            State::Closed => Err(Error::new(ErrorCode::BadState, "the pool is closed")),
+            State::Failed(why) => {
+                Err(Error::new(ErrorCode::BadState, format!("the pool is read-only since an error: {why}"))
+                    .hint("find out what is wrong with the disk, then restart the array"))
+            }
+        }
+    }
+
+    /// Refuses what comes after a failure; a store that is being closed may still commit.
+    pub(super) fn check_not_failed(&self) -> Result<()> {
+        match self.trouble() {
+            Some(why) => Err(Error::new(ErrorCode::BadState, format!("the pool is read-only: {why}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// From now on nothing is changed (A6). What is in memory is still read.
+    pub(crate) fn fail(&self, error: &Error) {
+        let mut state = lock(&self.health.state);
+        if !matches!(*state, State::Failed(_)) {
+            tracing::error!(code = %error.code(), error = error.chain(), "pool is read-only");
+            *state = State::Failed(error.chain());
+            self.health.is_open.store(false, SeqCst);
+        }
+        drop(state);
+        self.room.wake();
+    }
+
+    /// Read-only from the start, and without the devices that are behind their log.
+    pub(crate) fn serve_damaged(&self, behind: BTreeSet<ThinId>, damage: &Error) {
+        // It is set once, by the opening.
+        drop(self.health.behind.set(behind));
+        self.fail(damage);
+    }
+
+    /// Refuses a device of which older data than was acknowledged would be read.
+    pub(crate) fn check_not_behind(&self, id: ThinId) -> Result<()> {
+        match self.health.behind.get().is_some_and(|behind| behind.contains(&id)) {
+            false => Ok(()),
+            true => Err(Error::new(
+                ErrorCode::Corrupt,
+                format!("thin device {id}: its last writes are in pool.log, which could not be taken up"),
+            )
+            .hint("`umbra pool status` says why; `umbra pool check` says whether pool.meta is sound")),
+        }
+    }
+
+    /// Why nothing may be changed, if that is so.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        match &*lock(&self.health.state) {
+            State::Failed(why) => Some(why.clone()),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn set_closed(&self) {
+        *lock(&self.health.state) = State::Closed;
+        self.health.is_open.store(false, SeqCst);
+    }
+
+    pub(crate) fn mode(&self) -> Mode {
+        match &*lock(&self.health.state) {
+            State::Open => Mode::ReadWrite,
+            State::Failed(_) => Mode::ReadOnly,
+            State::Closed => Mode::Closed,
+        }
+    }
+}
