@@ -217,3 +217,33 @@ fn freed_blocks_go_back_to_the_file_system() {
     assert!(size() < 1 << 20, "{} bytes left", size());
     check_closed(dir.path());
 }
+
+#[test]
+fn metadata_that_is_missing_beside_data_makes_no_new_pool() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.create(ThinId(1)).unwrap();
+    volume(&store, 1).write(0, &[7; 512]).unwrap();
+    store.close().unwrap();
+    drop(store);
+    let (meta, kept) = (dir.path().join("pool.meta"), dir.path().join("kept"));
+    std::fs::rename(&meta, &kept).unwrap();
+    let refused = || ThinPoolStore::create_or_open(dir.path(), params()).unwrap_err();
+    assert_eq!(refused().code(), ErrorCode::BadState, "lost");
+    let mut damaged = std::fs::read(&kept).unwrap();
+    damaged[..4096].fill(0);
+    std::fs::write(&meta, damaged).unwrap();
+    assert_eq!(refused().code(), ErrorCode::BadState, "its first block is zeroes");
+    std::fs::rename(&kept, &meta).unwrap();
+    assert_eq!(read(&volume(&open(dir.path()), 1), 0, 512), [7; 512]);
+}
+
+#[test]
+fn one_file_is_not_taken_for_two() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, other) = (dir.path().join("one"), dir.path().join("other"));
+    let at = |meta, data| umbra_store::backing::Backing::at(meta, data, &dir.path().join("log")).map(drop);
+    assert_eq!(at(&one, &one).unwrap_err().code(), ErrorCode::InvalidArgument);
+    std::fs::hard_link(&one, &other).unwrap();
+    assert_eq!(at(&one, &other).unwrap_err().code(), ErrorCode::InvalidArgument);
+}

@@ -247,3 +247,32 @@ fn writers_that_fight_for_the_last_blocks_all_get_theirs() {
     store.close().unwrap();
     check_closed(dir.path());
 }
+
+#[test]
+fn a_write_that_waits_for_room_does_not_hold_up_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path(), 4, Duration::from_secs(3600));
+    store.create(ThinId(1)).unwrap();
+    let volume = volume(&store, 1);
+    volume.write(0, &blocks(4)).unwrap();
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| volume.write(8 * BLOCK, &[2; 512]));
+        store.end_waiting();
+        assert_eq!(writer.join().unwrap().unwrap_err().code(), ErrorCode::InsufficientStorage);
+    });
+    store.close().unwrap();
+    check_closed(dir.path());
+}
+
+#[test]
+fn what_is_reserved_counts_as_used_in_the_level() {
+    let dir = tempfile::tempdir().unwrap();
+    let background = Background::Every(Duration::from_millis(5));
+    let params = PoolParams { data_bytes: 16 * BLOCK, background, ..params() };
+    let store = Arc::new(ThinPoolStore::create_or_open(dir.path(), params).unwrap());
+    store.create(ThinId(1)).unwrap();
+    let told = expendable(&store, &[]);
+    store.allow(ThinId(1), Allowance { reserved_bytes: 13 * BLOCK, quota_bytes: None }).unwrap();
+    assert_eq!(told.recv_timeout(PATIENT).unwrap(), Level::Low);
+    store.close().unwrap();
+}
