@@ -63,11 +63,11 @@ impl std::fmt::Debug for Journal {
     }
 }
 
-/// Finds what has to be entered into a pool whose superblock has `trans_id`.
-pub(crate) fn read(backing: &Backing, pool: [u8; 16], trans_id: u64) -> io::Result<Left> {
+/// Finds what has to be entered into a pool whose last commit has the number `generation`.
+pub(crate) fn read(backing: &Backing, pool: [u8; 16], generation: u64) -> io::Result<Left> {
     let mut left = Left { records: Vec::new(), dropped: false, last_segment: 0 };
     let headers: Vec<_> = (0..SEGMENTS).map(|i| read_header(backing, i)).collect::<io::Result<_>>()?;
-    for base in [trans_id, trans_id.wrapping_add(1)] {
+    for base in [generation, generation.wrapping_add(1)] {
         let found = headers.iter().zip(0..).find_map(|(header, i)| {
             header.as_ref().filter(|h| h.pool == pool && h.base == base).map(|header| (header, i))
         });
@@ -124,7 +124,7 @@ impl Journal {
         }
     }
 
-    /// Starts the segment that follows the commit with trans_id `base`.
+    /// Starts the segment that follows the commit with the generation `base`.
     pub(crate) fn start(&mut self, base: u64) -> io::Result<()> {
         self.segment = (self.segment + 1) % SEGMENTS;
         self.header.base = base;

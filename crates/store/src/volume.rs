@@ -158,9 +158,12 @@ impl ThinVolume {
         result.map(drop).map_err(|e| doing.failed(e))
     }
 
+    /// Where the first mapped block of a range is: its end, if none is; its start, if that cannot be read.
     fn first_mapped(&self, range: &Range<u64>) -> u64 {
-        let runs = self.core.pool().lookup(self.id, range.clone()).unwrap_or_default();
-        runs.iter().find(|run| run.at.is_some()).map_or(range.start, |run| run.vblock)
+        match self.core.pool().lookup(self.id, range.clone()) {
+            Ok(runs) => runs.iter().find(|run| run.at.is_some()).map_or(range.end, |run| run.vblock),
+            Err(_) => range.start,
+        }
     }
 
     /// Runs a change inside the gate, and again while the pool has no room and commits may make some.
