@@ -24,8 +24,8 @@ pub trait Door: Clone + Send + Sync + 'static {
     /// Plans a request without waiting: appends its extents. None: the caller has a worker call the other door.
     fn plan(&self, way: Way, offset: u64, len: u64, extents: &mut Vec<Extent>) -> Option<Self::Ticket>;
 
-    /// Ends a planned request.
-    fn finish(&self, ticket: Self::Ticket);
+    /// Ends a planned request that was carried out.
+    fn finish(&self, ticket: Self::Ticket) -> Result<()>;
 
     /// Reads all of `bytes`; may wait.
     fn read(&self, offset: u64, bytes: &mut [u8]) -> Result<()>;
@@ -63,8 +63,8 @@ impl Door for Lun {
         }
     }
 
-    fn finish(&self, ticket: Self::Ticket) {
-        self.volume.finish(ticket);
+    fn finish(&self, ticket: Self::Ticket) -> Result<()> {
+        Ok(self.volume.finish(ticket, true)?)
     }
 
     fn read(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
@@ -97,7 +97,9 @@ impl Door for Raw {
         Some(())
     }
 
-    fn finish(&self, (): ()) {}
+    fn finish(&self, (): ()) -> Result<()> {
+        Ok(())
+    }
 
     fn read(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
         Ok(self.file.read_exact_at(bytes, self.base + offset)?)

@@ -255,7 +255,7 @@ impl<D: Door> Submitter<D> {
     fn end(&mut self, at: usize, watch: &mut impl Watch) -> Result<()> {
         let slot = &mut self.slots[at];
         if let Some(ticket) = slot.ticket.take() {
-            self.doors[slot.door].finish(ticket);
+            self.doors[slot.door].finish(ticket)?;
         }
         watch.end(slot.begun);
         if slot.pieces.len() > 1 {

@@ -14,6 +14,8 @@ pub const DATA_BYTES_MAX: u64 = 1 << 50;
 pub const LOG_SEGMENT_BYTES: u64 = 4 << 20;
 /// Log bytes at which a commit is asked for: 21 000 records, over a GiB of new blocks.
 pub const LOG_SOFT_BYTES: u64 = 1 << 20;
+/// Log bytes at which the direct door hands out no new blocks any more: those that are out need room when they come back.
+pub const LOG_DIRECT_BYTES: u64 = 2 << 20;
 /// Log bytes at which a writer waits for that commit.
 pub const LOG_HARD_BYTES: u64 = 3 << 20;
 /// Longest time between a change and a commit that nobody asked for; the kernel's dm-thin does the same.

@@ -25,11 +25,31 @@ impl Ranges {
     /// Waits until nobody holds any part of `range`, then holds it. A caller holds at most one range.
     pub(crate) fn lock(&self, range: Range<u64>) -> Locked<'_> {
         let mut locked = lock(&self.locked);
-        while locked.iter().any(|other| other.start < range.end && range.start < other.end) {
+        while locked.iter().any(|other| overlap(other, &range)) {
             locked = self.freed.wait(locked).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
         locked.push(range.clone());
         Locked { ranges: self, range }
+    }
+
+    /// Holds `range` without a guard, if nobody holds any part of it; [`Ranges::unlock`] must follow.
+    pub(crate) fn try_lock(&self, range: &Range<u64>) -> bool {
+        let mut locked = lock(&self.locked);
+        let free = !locked.iter().any(|other| overlap(other, range));
+        if free {
+            locked.push(range.clone());
+        }
+        free
+    }
+
+    /// Lets a held range go.
+    pub(crate) fn unlock(&self, range: &Range<u64>) {
+        let mut locked = lock(&self.locked);
+        if let Some(at) = locked.iter().position(|held| held == range) {
+            locked.swap_remove(at);
+        }
+        drop(locked);
+        self.freed.notify_all();
     }
 
     /// Runs `work` while no transition begins or ends; `work` may ask which blocks are in one.
@@ -41,10 +61,10 @@ impl Ranges {
 
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
-        let mut locked = lock(&self.ranges.locked);
-        if let Some(at) = locked.iter().position(|range| *range == self.range) {
-            locked.swap_remove(at);
-        }
-        self.ranges.freed.notify_all();
+        self.ranges.unlock(&self.range);
     }
+}
+
+fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {
+    a.start < b.end && b.start < a.end
 }

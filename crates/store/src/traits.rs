@@ -3,8 +3,8 @@
 //! Picture: a [`LunStore`] owns thin devices; [`Volume`] is one of them, opened. Names, sizes and owners are the
 //! array's catalogue's. A volume has two doors. Calls that may wait ([`Volume::read`], [`Volume::write`], ...) do
 //! everything. The direct door ([`Volume::direct_read`], [`Volume::direct_write`]) never waits: it plans I/O on mapped,
-//! unshared blocks as extents of the store's data file, for a caller with a ring of its own, and refuses whatever needs
-//! more; the caller then takes the other door on a thread that may wait (docs/decisions/004). What always holds: an acknowledged write survives the death of the process, a flushed one
+//! unshared blocks, and writes of whole blocks, as extents of the store's data file, for a caller with a ring of its own, and refuses
+//! whatever needs more; the caller then takes the other door on a thread that may wait (docs/decisions/004). What always holds: an acknowledged write survives the death of the process, a flushed one
 //! the loss of the machine (A2); a cut is one instant for all of its pairs (S1, A3).
 
 use crate::{Allowance, Extend, Hold, SpacePolicy};
@@ -116,12 +116,16 @@ pub trait Volume: Send + Sync {
     /// [`Volume::read`]. The ticket goes back through [`Volume::finish`] when the I/O is done.
     fn direct_read(&self, offset: u64, len: u64, extents: &mut Vec<Extent>) -> Option<Ticket>;
 
-    /// Plans a write in place: as [`Volume::direct_read`]; every extent is in the file. Once all of it is written it may
-    /// be acknowledged (A2: the page cache outlives the process). While the ticket is out no cut can happen.
+    /// Plans a write, in place or of whole blocks: as [`Volume::direct_read`]; every extent is in the file. Once all of it
+    /// is written and the ticket is back, the write may be acknowledged (A2: the page cache outlives the process). While the ticket is
+    /// out no cut can happen. Whole blocks that get new places take the engine's lock if it is free, and allocate.
     fn direct_write(&self, offset: u64, len: u64, extents: &mut Vec<Extent>) -> Option<Ticket>;
 
-    /// Ends what a ticket was for, done or failed. Each ticket comes back once, to the volume that gave it.
-    fn finish(&self, ticket: Ticket);
+    /// Ends what a ticket was for; `done` says whether all of its I/O was carried out. Each ticket comes back once, to the
+    /// volume that gave it. A write that was not done, or that fails here, may have changed anything in its range; the
+    /// other door may be asked to do it again, which waits for room or says why it fails. Never waits, except that blocks with
+    /// new places need the engine's lock and an append to the log.
+    fn finish(&self, ticket: Ticket, done: bool) -> Result<()>;
 }
 
 /// A part of a planned I/O.
@@ -140,6 +144,8 @@ pub struct Ticket {
     pub(crate) entry: crate::epoch::Entry,
     /// Of a write: where it stands in its device's gate.
     pub(crate) gate: Option<crate::stripes::Stripe>,
+    /// Of a write to new places: these.
+    pub(crate) whole: Option<Box<crate::volume::Whole>>,
 }
 
 /// What [`LunStore::share`] is to do.

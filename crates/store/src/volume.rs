@@ -10,7 +10,10 @@
 
 mod direct;
 mod fill;
+mod whole;
 mod write;
+
+pub(crate) use whole::Whole;
 
 use crate::{
     Extent, MappedRun, Ticket, Volume,
@@ -35,7 +38,7 @@ pub(crate) struct ThinVolume {
 }
 
 /// What to do to which bytes of which device, for messages.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Doing {
     pub(crate) what: &'static str,
     pub(crate) id: ThinId,
@@ -272,10 +275,7 @@ impl Volume for ThinVolume {
         self.plan_write(offset, len, extents)
     }
 
-    fn finish(&self, ticket: Ticket) {
-        self.core.epochs.leave(ticket.entry);
-        if let Some(stripe) = ticket.gate {
-            self.shared.gate.leave(stripe);
-        }
+    fn finish(&self, ticket: Ticket, done: bool) -> Result<()> {
+        self.give_back(ticket, done)
     }
 }

@@ -58,12 +58,15 @@ impl MetaRead for MetaFile {
     }
 }
 
+/// The pool's logic on its metadata file.
+pub(crate) type Engine = Pool<MetaFile>;
+
 /// The store behind its handles.
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) backing: Backing,
     pub(crate) block_bytes: u64,
-    pool: Mutex<Pool<MetaFile>>,
+    pool: Mutex<Engine>,
     journal: Mutex<Journal>,
     /// Bytes of its open segment, to be looked at without the lock.
     log_used: AtomicU64,
@@ -99,7 +102,7 @@ pub(crate) enum Asked {
 impl Core {
     pub(crate) fn new(
         backing: Backing,
-        mut pool: Pool<MetaFile>,
+        mut pool: Engine,
         journal: Journal,
         params: &PoolParams,
         content: Content,
@@ -133,8 +136,13 @@ impl Core {
         }
     }
 
-    pub(crate) fn pool(&self) -> MutexGuard<'_, Pool<MetaFile>> {
+    pub(crate) fn pool(&self) -> MutexGuard<'_, Engine> {
         lock(&self.pool)
+    }
+
+    /// The engine, if nobody has it at this moment.
+    pub(crate) fn pool_at_once(&self) -> Option<MutexGuard<'_, Engine>> {
+        self.pool.try_lock().ok()
     }
 
     pub(crate) fn usage(&self) -> Usage {
@@ -159,6 +167,15 @@ impl Core {
         let result = journal.append(changes, together).map_err(|e| Error::io("append to pool.log", e));
         self.log_used.store(journal.used(), Relaxed);
         result.inspect_err(|error| self.fail(error))
+    }
+
+    /// Whether the log has room for what the direct door hands out before the next commit, which is asked for here.
+    pub(crate) fn has_log_room(&self) -> bool {
+        let used = self.log_used.load(Relaxed);
+        if used > limits::LOG_SOFT_BYTES {
+            self.ask(Asked::Commit);
+        }
+        used <= limits::LOG_DIRECT_BYTES
     }
 
     /// Sees to it that the log has room. Called by writers before they enter any gate.

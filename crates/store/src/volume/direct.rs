@@ -1,4 +1,4 @@
-//! I/O on blocks that the cache knows: without a lock, a look into the engine, or an allocation.
+//! The direct door, and I/O on blocks that the cache knows: without a lock, a look into the engine, or an allocation.
 //!
 //! What always holds: the cache is looked at inside the epoch, and for writes inside the gate, so that what it says stays
 //! true until the I/O is done: a cut waits for the gate, the reuse of a block for the epoch.
@@ -68,7 +68,7 @@ impl ThinVolume {
         }
         let entry = self.core.epochs.begin();
         if self.collect((offset, len), anywhere, extents) {
-            return Some(Ticket { entry, gate: None });
+            return Some(Ticket { entry, gate: None, whole: None });
         }
         self.core.epochs.leave(entry);
         None
@@ -80,12 +80,26 @@ impl ThinVolume {
         }
         let gate = self.shared.gate.try_enter()?;
         let entry = self.core.epochs.begin();
-        if self.core.is_open() && self.collect((offset, len), in_place, extents) {
-            return Some(Ticket { entry, gate: Some(gate) });
+        if self.core.is_open() {
+            if self.collect((offset, len), in_place, extents) {
+                return Some(Ticket { entry, gate: Some(gate), whole: None });
+            }
+            if let whole @ Some(_) = self.plan_whole(offset, len, extents) {
+                return Some(Ticket { entry, gate: Some(gate), whole });
+            }
         }
         self.core.epochs.leave(entry);
         self.shared.gate.leave(gate);
         None
+    }
+
+    pub(super) fn give_back(&self, ticket: Ticket, done: bool) -> Result<()> {
+        let result = ticket.whole.map_or(Ok(()), |whole| self.finish_whole(&whole, done));
+        self.core.epochs.leave(ticket.entry);
+        if let Some(stripe) = ticket.gate {
+            self.shared.gate.leave(stripe);
+        }
+        result
     }
 
     /// Reads a range that the cache knows; false if it does not know all of it.
@@ -143,7 +157,7 @@ impl ThinVolume {
     }
 }
 
-fn follows(before: &Extent, next: &Extent) -> bool {
+pub(super) fn follows(before: &Extent, next: &Extent) -> bool {
     match (before.at, next.at) {
         (Some(before_at), Some(at)) => before_at + before.len == at,
         (None, None) => true,

@@ -1,7 +1,7 @@
 //! Writing by plan: what the cache does not know to be the device's own.
 
 use super::{Doing, ThinVolume, fill::Piece};
-use crate::{journal::Together, limits::BLOCKS_PER_STEP, map_cache::Known};
+use crate::{core::Engine, journal::Together, limits::BLOCKS_PER_STEP, map_cache::Known};
 use std::ops::Range;
 use umbra_base::{Error, ErrorCode, Result};
 use umbra_thin::{Plan, log::map_changes};
@@ -31,9 +31,12 @@ impl<'a> Source<'a> {
     }
 }
 
+/// How each of some blocks is to be written.
+pub(super) type Plans = Vec<(u64, Plan)>;
+
 /// Where a block may be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Target {
+pub(super) enum Target {
     /// In place if it is the device's own.
     Any,
     /// Never where it is.
@@ -84,7 +87,7 @@ impl ThinVolume {
         let _io = self.core.epochs.enter();
         let plans = self.plan(piece, blocks, target)?;
         match self.carry_out(piece, &plans) {
-            Ok(()) => self.enter(piece, &plans, target),
+            Ok(()) => self.enter(piece.doing, &plans, target),
             Err(error) => {
                 self.give_up(&plans);
                 Err(error)
@@ -93,14 +96,19 @@ impl ThinVolume {
     }
 
     /// One plan for each block. Blocks that need none are left out.
-    fn plan(&self, piece: &Piece<'_>, blocks: Range<u64>, target: Target) -> Result<Vec<(u64, Plan)>> {
-        let mut plans = Vec::with_capacity((blocks.end - blocks.start) as usize);
-        for vblock in blocks {
-            match self.plan_block(piece, vblock, target) {
-                Ok(Some(plan)) => plans.push((vblock, plan)),
-                Ok(None) => {}
+    fn plan(&self, piece: &Piece<'_>, blocks: Range<u64>, target: Target) -> Result<Plans> {
+        let mut pool = self.core.pool();
+        if !matches!(piece.source, Source::Zeroes(_)) {
+            return self.plan_blocks(&mut pool, piece.doing, blocks, target);
+        }
+        let mut plans = Plans::new();
+        // What is not mapped reads as zeroes already, and needs no block for it.
+        let runs = pool.lookup(self.id, blocks).map_err(|error| piece.doing.failed(error))?;
+        for run in runs.iter().filter(|run| run.at.is_some()) {
+            match self.plan_blocks(&mut pool, piece.doing, run.vblock..run.vblock + run.len, target) {
+                Ok(more) => plans.extend(more),
                 Err(error) => {
-                    self.give_up(&plans);
+                    self.give_up_under(&mut pool, &plans);
                     return Err(error);
                 }
             }
@@ -108,15 +116,29 @@ impl ThinVolume {
         Ok(plans)
     }
 
-    fn plan_block(&self, piece: &Piece<'_>, vblock: u64, target: Target) -> Result<Option<Plan>> {
-        let mut pool = self.core.pool();
-        let failed = |error| piece.doing.failed(error);
-        if matches!(piece.source, Source::Zeroes(_)) {
-            let runs = pool.lookup(self.id, vblock..vblock + 1).map_err(failed)?;
-            if runs.iter().all(|run| run.at.is_none()) {
-                return Ok(None); // It reads as zeroes already, and needs no block for it.
+    /// A plan for each of these blocks, or for none.
+    pub(super) fn plan_blocks(
+        &self,
+        pool: &mut Engine,
+        doing: Doing,
+        blocks: Range<u64>,
+        target: Target,
+    ) -> Result<Plans> {
+        let mut plans = Plans::with_capacity((blocks.end - blocks.start) as usize);
+        for vblock in blocks {
+            match self.plan_block(pool, doing, vblock, target) {
+                Ok(plan) => plans.push((vblock, plan)),
+                Err(error) => {
+                    self.give_up_under(pool, &plans);
+                    return Err(error);
+                }
             }
         }
+        Ok(plans)
+    }
+
+    fn plan_block(&self, pool: &mut Engine, doing: Doing, vblock: u64, target: Target) -> Result<Plan> {
+        let failed = |error| doing.failed(error);
         let plan = match target {
             Target::Any => pool.plan_write(self.id, vblock),
             Target::Fresh => pool.plan_redirect(self.id, vblock),
@@ -128,10 +150,10 @@ impl ThinVolume {
             let fresh = matches!(plan, Plan::Fresh { .. });
             if let Err(refusal) = self.core.space.take(self.id, free, mapped, fresh) {
                 pool.abort_write(plan);
-                return Err(piece.doing.refused(refusal));
+                return Err(doing.refused(refusal));
             }
         }
-        Ok(Some(plan))
+        Ok(plan)
     }
 
     fn carry_out(&self, piece: &Piece<'_>, plans: &[(u64, Plan)]) -> Result<()> {
@@ -183,7 +205,7 @@ impl ThinVolume {
     }
 
     /// Enters what was written, all of it or nothing, logs it, tells the cache.
-    fn enter(&self, piece: &Piece<'_>, plans: &[(u64, Plan)], target: Target) -> Result<()> {
+    pub(super) fn enter(&self, doing: Doing, plans: &[(u64, Plan)], target: Target) -> Result<()> {
         let moved = plans.iter().filter_map(|(vblock, plan)| match *plan {
             Plan::InPlace(_) => None,
             Plan::Fresh { to } | Plan::Copy { to, .. } => Some((*vblock, to)),
@@ -203,7 +225,7 @@ impl ThinVolume {
         drop(pool);
         if let Err(error) = entered {
             self.give_up(plans);
-            return Err(piece.doing.failed(error));
+            return Err(doing.failed(error));
         }
         let mut together = Together::No;
         if target == Target::Fresh {
@@ -220,11 +242,15 @@ impl ThinVolume {
         Ok(())
     }
 
-    fn give_up(&self, plans: &[(u64, Plan)]) {
+    /// Gives back what was planned and will not be written.
+    pub(super) fn give_up(&self, plans: &[(u64, Plan)]) {
+        self.give_up_under(&mut self.core.pool(), plans);
+    }
+
+    fn give_up_under(&self, pool: &mut Engine, plans: &[(u64, Plan)]) {
         let taken = plans.iter().filter(|(_, plan)| !matches!(plan, Plan::InPlace(_))).count();
         self.core.space.lost(self.id, taken as u64);
         self.settle(plans);
-        let mut pool = self.core.pool();
         plans.iter().for_each(|(_, plan)| pool.abort_write(*plan));
     }
 

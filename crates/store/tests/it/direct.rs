@@ -12,7 +12,7 @@ fn planned(volume: &Arc<dyn Volume>, offset: u64, len: u64) -> Option<Vec<Extent
     let mut extents = Vec::new();
     let ticket = volume.direct_read(offset, len, &mut extents);
     ticket.map(|ticket| {
-        volume.finish(ticket);
+        volume.finish(ticket, true).unwrap();
         extents
     })
 }
@@ -29,7 +29,7 @@ fn write_direct(store: &ThinPoolStore, volume: &Arc<dyn Volume>, offset: u64, by
         rest = left;
     }
     assert!(rest.is_empty());
-    volume.finish(ticket);
+    volume.finish(ticket, true).unwrap();
     true
 }
 
@@ -105,7 +105,7 @@ fn no_cut_happens_while_a_direct_write_is_out() {
     let ticket = volume.direct_write(0, 512, &mut Vec::new()).unwrap();
     let error = store.hold(&[ThinId(1)], Duration::from_millis(20)).unwrap_err();
     assert_eq!(error.code(), ErrorCode::HoldWritesTimeout);
-    volume.finish(ticket);
+    volume.finish(ticket, true).unwrap();
     let hold = store.hold(&[ThinId(1)], SECOND).unwrap();
     assert!(volume.direct_write(0, 512, &mut Vec::new()).is_none(), "held");
     drop(hold);
@@ -133,7 +133,7 @@ fn a_block_that_a_direct_read_is_on_goes_to_nobody_else() {
             assert!(bytes.iter().all(|byte| *byte == 1));
             thread::yield_now();
         }
-        volume.finish(ticket);
+        volume.finish(ticket, true).unwrap();
         writer.join().unwrap().unwrap();
     });
     assert!(read(&volume, 4 * BLOCK, BLOCK as usize).iter().all(|byte| *byte == 2));

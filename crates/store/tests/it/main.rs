@@ -23,3 +23,4 @@ mod sim;
 mod space;
 mod support;
 mod sweep;
+mod whole;

@@ -166,7 +166,7 @@ fn a_write_in_place_waits_for_the_record_of_the_block_it_is_in() {
     run.sim.set_hook(None);
     run.device(1).sectors[5].push(Version { token: 2, begun, acknowledged });
     let ticket = volume.direct_write(0, SECTOR as u64, &mut Vec::new()).unwrap();
-    volume.finish(ticket);
+    volume.finish(ticket, true).unwrap();
     run.sweep(1);
 }
 

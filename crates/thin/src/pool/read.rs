@@ -112,9 +112,20 @@ impl<R: MetaRead> Pool<R> {
         vblock: u64,
         care: Care,
     ) -> Result<Option<BlockTime>, ThinError> {
+        self.mapping_in_leaf(id, vblock, care).map(|(mapping, _)| mapping)
+    }
+
+    /// The mapping of a block, and the keys that are its leaf's own.
+    pub(super) fn mapping_in_leaf(
+        &mut self,
+        id: ThinId,
+        vblock: u64,
+        care: Care,
+    ) -> Result<(Option<BlockTime>, Range<u64>), ThinError> {
         let root = self.device(id)?.root;
         let (leaf, place) = self.meta.leaf(root, Tree::Mapping, vblock, care).map_err(|e| e.of_device(id))?;
-        leaf.find(vblock).map(|i| self.checked(id, (vblock, leaf.word(i)), place.block)).transpose()
+        let mapping = leaf.find(vblock).map(|i| self.checked(id, (vblock, leaf.word(i)), place.block));
+        Ok((mapping.transpose()?, place.keys()))
     }
 
     /// Shows `see` the mappings of `range` in order.

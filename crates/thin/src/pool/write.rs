@@ -75,14 +75,13 @@ impl<R: MetaRead> Pool<R> {
     pub fn finish_writes(&mut self, id: ThinId, writes: &[(u64, u64)]) -> Result<(), ThinError> {
         check_writes(writes)?;
         self.check_changeable()?;
-        // Every leaf is looked at before any is changed: damage must not stop the pool half way.
+        // Everything is looked at before anything is changed: damage must not stop the pool half way.
         let mut leaves = 0;
         let mut known = 0..0;
         for (vblock, _) in writes {
-            if !known.contains(vblock) {
-                known = self.read_leaf(id, *vblock, Care::Write, &mut |_, _| ())?;
-                leaves += 1;
-            }
+            let (_, keys) = self.mapping_in_leaf(id, *vblock, Care::Write)?;
+            leaves += u64::from(!known.contains(vblock));
+            known = keys;
         }
         let more =
             3 * leaves.min(writes.len() as u64 - u64::from(!writes.is_empty())) + writes.len() as u64 / 84;

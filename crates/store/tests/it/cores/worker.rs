@@ -46,7 +46,8 @@ impl Worker<'_> {
         let token = self.clock.tick() + 1;
         match self.dice.below(100) {
             0..40 => self.change(device, strip, token, How::Write),
-            40..50 => self.change(device, block, token, How::Write),
+            40..46 => self.change(device, block, token, How::Write),
+            46..50 => self.change(device, whole, token, How::Write),
             50..56 => self.change(device, strip, token, How::Atomic),
             56..62 => self.change(device, whole, token, How::Atomic),
             62..68 => self.change(device, strip, 0, How::Zeroes),
@@ -105,7 +106,7 @@ impl Worker<'_> {
             self.data.write_all_at(part, at.unwrap()).unwrap();
             rest = left;
         }
-        volume.finish(ticket);
+        volume.finish(ticket, true).unwrap();
         true
     }
 
@@ -117,7 +118,7 @@ impl Worker<'_> {
         match volume.direct_read(offset, bytes.len() as u64, &mut extents) {
             Some(ticket) => {
                 read_extents(self.data, &extents, &mut bytes);
-                volume.finish(ticket);
+                volume.finish(ticket, true).unwrap();
             }
             None => volume.read(offset, &mut bytes).unwrap(),
         }

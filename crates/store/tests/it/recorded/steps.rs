@@ -22,7 +22,8 @@ impl Run {
         let live = self.live();
         let id = live[self.random(live.len() as u64) as usize];
         match self.random(29) {
-            0..=9 => self.write_somewhere(id),
+            0..=7 => self.write_somewhere(id),
+            8..=9 => self.write_whole_blocks(id),
             10..=11 => self.discard_somewhere(id),
             12..=14 => self.flush(id),
             15..=17 => self.write_atomic_somewhere(id),
@@ -54,6 +55,13 @@ impl Run {
         let len = 1 + self.random(longest as u64) as usize;
         let token = self.token();
         self.change(id, first, len, token);
+    }
+
+    fn write_whole_blocks(&mut self, id: u32) {
+        let first = self.random((SECTORS / PER_BLOCK) as u64) as usize;
+        let blocks = 1 + self.random((SECTORS / PER_BLOCK - first).min(3) as u64) as usize;
+        let token = self.token();
+        self.change(id, first * PER_BLOCK, blocks * PER_BLOCK, token);
     }
 
     fn discard_somewhere(&mut self, id: u32) {
