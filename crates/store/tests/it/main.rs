@@ -13,6 +13,7 @@ mod damage;
 mod devices;
 mod direct;
 mod errors;
+mod flushes;
 mod instant;
 mod judge;
 mod model;

@@ -20,6 +20,8 @@ pub struct Faults {
     pub in_place: bool,
     /// The superblock has a counter beyond its first sector, so that tearing it between sectors breaks its checksum.
     pub long_superblock: bool,
+    /// This file's next flush fails, and only that.
+    pub failing_flush: Option<usize>,
     pub failure: Option<Failure>,
 }
 
@@ -77,6 +79,11 @@ impl Trouble {
     pub fn meet(&mut self, file: usize, operation: Operation) -> Option<io::Error> {
         let number = self.operations;
         self.operations += 1;
+        if operation == Operation::Flush
+            && self.faults.failing_flush.take_if(|failing| *failing == file).is_some()
+        {
+            return Some(io::Error::other("injected"));
+        }
         let Failure { at, how } = self.faults.failure?;
         if number == at {
             self.failed_file = Some(file);

@@ -69,7 +69,8 @@ pub enum Loss {
     MachineSome(u64),
 }
 
-/// Called before each write and after each flush, with the file, outside of every lock of the disk.
+/// Called before each read and write, and after each flush, done or failed, before that is told; with the file, outside of
+/// every lock of the disk.
 pub type Hook = Arc<dyn Fn(usize, Operation) + Send + Sync>;
 
 struct State {
