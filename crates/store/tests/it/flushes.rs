@@ -7,11 +7,7 @@ use crate::{
     recorded::{After, PER_BLOCK, Promise, Run, open},
     sim::{DATA, Faults, Loss, Operation},
 };
-use std::{
-    sync::{Arc, Mutex, mpsc},
-    thread,
-    time::Duration,
-};
+use std::{sync::mpsc, thread, time::Duration};
 use umbra_base::{ErrorCode, Result};
 use umbra_store::{LunStore, Mode};
 
@@ -31,42 +27,34 @@ fn written_and_not_flushed() -> Run {
     run
 }
 
-/// `first` flushes, and meets the failure; while it does, everybody else begins to flush.
+/// `first` flushes, and meets the failure; while it does, everybody else begins to flush. The first comes last.
 fn flush_at_once(run: &Run, first: u32) -> Vec<(u32, Result<()>)> {
     run.sim.set_faults(Faults { failing_flush: Some(DATA), ..Faults::default() });
-    let (go, others) = (Arc::new(Mutex::new(Vec::new())), DEVICES.iter().filter(|id| **id != first));
+    let flush = |id: u32| (id, run.volume(id).and_then(|volume| volume.flush()));
     let (tell, told) = mpsc::channel();
-    run.sim.set_hook(Some(Arc::new({
-        let (go, told) = (go.clone(), Mutex::new(told));
-        move |file, what| {
-            let waiting: Vec<mpsc::Sender<()>> = match (file, what) {
-                (DATA, Operation::Flush) => std::mem::take(&mut *go.lock().unwrap()),
-                _ => return,
-            };
-            waiting.iter().for_each(|go| go.send(()).unwrap());
-            // They should wait for this flush; if they do not, they are told what they are told before it fails.
-            for _ in waiting {
-                let _done = told.lock().unwrap().recv_timeout(Duration::from_millis(100));
-            }
-        }
-    })));
     thread::scope(|scope| {
-        let flush = |id: u32| (id, run.volume(id).and_then(|volume| volume.flush()));
-        let others: Vec<_> = others
-            .map(|id| {
-                let (release, released) = mpsc::channel();
-                go.lock().unwrap().push(release);
-                let tell = tell.clone();
-                scope.spawn(move || {
-                    released.recv().unwrap();
-                    let result = flush(*id);
-                    // Nobody may be waiting any more.
-                    let _heard = tell.send(());
-                    result
-                })
-            })
-            .collect();
+        let other = |id: u32| {
+            let ((release, released), tell) = (mpsc::channel::<()>(), tell.clone());
+            let other = scope.spawn(move || {
+                released.recv().unwrap();
+                let result = flush(id);
+                // Nobody may be listening any more.
+                let _heard = tell.send(());
+                result
+            });
+            (release, other)
+        };
+        let (releases, others): (Vec<_>, Vec<_>) =
+            DEVICES.into_iter().filter(|id| *id != first).map(other).unzip();
+        run.sim.at_next(DATA, Operation::Flush, move || {
+            releases.iter().for_each(|release| release.send(()).unwrap());
+            // They should wait for this flush; if they do not, they are told what they are told before it fails.
+            for _ in &releases {
+                let _done = told.recv_timeout(Duration::from_millis(100));
+            }
+        });
         let first = flush(first);
+        run.sim.set_hook(None);
         others.into_iter().map(|other| other.join().unwrap()).chain([first]).collect()
     })
 }
@@ -75,7 +63,6 @@ fn one_failure_is_everybodys(first: u32) {
     let mut run = written_and_not_flushed();
     let begun = run.sim.moment();
     let told = flush_at_once(&run, first);
-    run.sim.set_hook(None);
     assert!(run.sim.failed_to_flush(DATA), "no flush failed");
     assert_eq!(told.last().unwrap().1.as_ref().unwrap_err().code(), ErrorCode::Io);
     for (id, result) in &told {

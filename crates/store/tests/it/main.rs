@@ -14,6 +14,7 @@ mod devices;
 mod direct;
 mod errors;
 mod flushes;
+mod holds;
 mod instant;
 mod judge;
 mod model;

@@ -106,6 +106,11 @@ impl Sim {
         Sim(Arc::new(Mutex::new(State { base, now, events, trouble: Trouble::default(), hook: None })))
     }
 
+    /// A disk with the same content, on which nothing has happened.
+    pub fn copy(&self) -> Self {
+        Self::with(self.state().now.clone())
+    }
+
     /// A pool of our own that was just made, all of it flushed: so small that looking at all of it takes no time.
     pub fn with_pool(metadata_blocks: u64, data_blocks: u64, block_bytes: u64) -> Self {
         let data_block_sectors = (block_bytes / SECTOR as u64) as u32;
@@ -119,6 +124,17 @@ impl Sim {
 
     pub fn set_hook(&self, hook: Option<Hook>) {
         self.state().hook = hook;
+    }
+
+    /// Calls `meet` at the next such operation on the file, once.
+    pub fn at_next(&self, file: usize, operation: Operation, meet: impl FnOnce() + Send + 'static) {
+        let meet = Mutex::new(Some(meet));
+        self.set_hook(Some(Arc::new(move |met, what| {
+            if (met, what) == (file, operation) {
+                let meet = meet.lock().unwrap().take();
+                meet.into_iter().for_each(|meet| meet());
+            }
+        })));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -142,6 +158,19 @@ impl Sim {
     /// Whether a flush of this file has failed.
     pub fn failed_to_flush(&self, file: usize) -> bool {
         self.state().events.iter().any(|event| matches!(event, Event::FailedSync { file: f } if *f == file))
+    }
+
+    /// For each commit, how many holes were made in the data between its superblock and the next.
+    pub fn holes_after_commits(&self) -> Vec<usize> {
+        let mut holes = Vec::new();
+        for event in &self.state().events {
+            match event {
+                Event::Write { file: META, offset: 0, .. } => holes.push(0),
+                Event::Punch { file: DATA, .. } => *holes.last_mut().unwrap() += 1,
+                _ => {}
+            }
+        }
+        holes
     }
 
     pub fn content(&self, file: usize) -> Content {
