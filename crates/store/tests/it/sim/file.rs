@@ -1,6 +1,6 @@
 //! One of the disk's three files, as the store sees it.
 
-use super::{Event, Sim, State, faults::Operation};
+use super::{Event, META, Sim, State, faults::Operation};
 use std::{io, sync::MutexGuard};
 use umbra_store::backing::BlockFile;
 
@@ -53,6 +53,9 @@ impl BlockFile for SimFile {
         let content = &state.now[self.index];
         if offset + buf.len() as u64 > content.size() {
             return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if self.index == META && state.trouble.faults.unreadable == Some(offset / 4096) {
+            return Err(io::Error::other("injected"));
         }
         content.read(buf, offset);
         Ok(())

@@ -9,6 +9,7 @@
 mod content;
 mod faults;
 mod file;
+pub mod node;
 mod replay;
 
 pub use content::{Content, SECTOR};
@@ -171,6 +172,11 @@ impl Sim {
             }
         }
         holes
+    }
+
+    /// The disk with other metadata.
+    pub fn with_metadata(&self, metadata: Content) -> Self {
+        Self::with([metadata, self.content(DATA), self.content(LOG)])
     }
 
     pub fn content(&self, file: usize) -> Content {
