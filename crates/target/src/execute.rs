@@ -167,6 +167,8 @@ impl<'a> Run<'a> {
             Plan::Flush => self.slot.unit.flush().map_err(|error| self.failed("flush", error)),
             Plan::LbaStatus { extent, allocation } => self.lba_status(extent, allocation),
             Plan::ModeSelect { list, header } => self.mode_select(list, header),
+            // Of features that are not switched on here: never decoded.
+            _ => Err(Sense::INVALID_OPERATION_CODE),
         }
     }
 

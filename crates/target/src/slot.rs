@@ -7,7 +7,7 @@ use crate::unit::{LogicalUnit, LunEntry};
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use umbra_scsi::mode::ModeState;
-use umbra_scsi::{Access, LunIdentity, Unit, WriteCache};
+use umbra_scsi::{Access, AtomicLimits, Features, LunIdentity, TaskSets, Unit, WriteCache};
 
 /// Keeps COMPARE AND WRITE alone on a unit; every other change holds it shared. One for each unit, however many
 /// initiators see it.
@@ -79,6 +79,10 @@ impl Slot {
             cache,
             mode: self.mode(),
             allocation: self.unit.allocation_bytes(),
+            features: Features::NONE,
+            atomic: AtomicLimits::default(),
+            task_sets: TaskSets::One,
+            topology: None,
         }
     }
 
