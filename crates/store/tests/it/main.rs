@@ -12,6 +12,7 @@ mod cores;
 mod damage;
 mod devices;
 mod direct;
+mod discards;
 mod errors;
 mod flushes;
 mod heard;
