@@ -109,7 +109,9 @@ mod tests {
         assert_eq!(attentions.take(), Some(Sense::POWER_ON));
         attentions.post(Sense::NEXUS_LOSS);
         attentions.post(Sense::POWER_ON_OCCURRED);
-        assert_eq!(attentions.take(), Some(Sense::POWER_ON_OCCURRED));
+        attentions.post(Sense::CAPACITY_CHANGED);
+        attentions.post(Sense::POWER_ON);
+        assert_eq!(attentions.take(), Some(Sense::POWER_ON), "the newer of two that are alike, alone");
         assert_eq!(attentions.take(), None);
     }
 

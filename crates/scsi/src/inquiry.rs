@@ -34,6 +34,7 @@ fn standard(unit: &Unit<'_>) -> Vec<u8> {
     bytes[3] = HISUP_AND_FORMAT;
     bytes[4] = (STANDARD_BYTES - 5) as u8;
     bytes[5] = third_party_and_ports(unit);
+    bytes[6] = several_ports(unit);
     bytes[7] = CMDQUE;
     bytes[8..16].copy_from_slice(&padded::<8>(unit.vendor));
     bytes[16..32].copy_from_slice(&padded::<16>(&unit.identity.product));
@@ -52,6 +53,13 @@ fn third_party_and_ports(unit: &Unit<'_>) -> u8 {
     let copies = if unit.features.copies() { THIRD_PARTY_COPY } else { 0 };
     let groups = if unit.features.has(Feature::PortGroups) { IMPLICIT } else { 0 };
     copies | groups
+}
+
+/// MULTIP: the unit is reached through more than one port.
+fn several_ports(unit: &Unit<'_>) -> u8 {
+    const MULTIP: u8 = 0x10;
+    let topology = unit.topology.filter(|_| unit.features.has(Feature::PortGroups));
+    if topology.is_some_and(|topology| topology.ports().count() > 1) { MULTIP } else { 0 }
 }
 
 /// Left-aligned ASCII, filled with spaces; other characters become `?` (SPC-4 section 4.4.1).

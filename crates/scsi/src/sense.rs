@@ -293,48 +293,4 @@ impl From<Sense> for Refusal {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn both_formats_carry_key_code_and_information() {
-        let sense = Sense::MISCOMPARE_DURING_VERIFY.at(0x1234);
-        let fixed = sense.encode(SenseFormat::Fixed);
-        assert_eq!(fixed, [0xf0, 0, 0x0e, 0, 0, 0x12, 0x34, 10, 0, 0, 0, 0, 0x1d, 0, 0, 0, 0, 0]);
-        let descriptor = sense.encode(SenseFormat::Descriptor);
-        assert_eq!(descriptor[..8], [0x72, 0x0e, 0x1d, 0, 0, 0, 0, 12]);
-        assert_eq!(descriptor[8..], [0, 0x0a, 0x80, 0, 0, 0, 0, 0, 0, 0, 0x12, 0x34]);
-    }
-
-    #[test]
-    fn an_illegal_field_is_pointed_at() {
-        let sense = Sense::INVALID_FIELD_IN_CDB.in_byte(2);
-        assert_eq!(sense.encode(SenseFormat::Fixed)[15..], [0xc0, 0, 2]);
-        assert_eq!(sense.encode(SenseFormat::Descriptor)[7..], [8, 0x02, 0x06, 0, 0, 0xc0, 0, 2, 0]);
-        let list = Sense::INVALID_FIELD_IN_PARAMETER_LIST.in_list(0x123).in_bit(5);
-        assert_eq!(list.encode(SenseFormat::Fixed)[15..], [0x8d, 1, 0x23]);
-        assert_eq!(Sense::NONE.in_list(1 << 16).specific, Specific::Nothing, "no pointer says that");
-    }
-
-    #[test]
-    fn an_aborted_copy_names_its_segment_and_the_field_in_it() {
-        let sense = Sense::COPY_FAILED.in_segment(3).in_segment_byte(20);
-        let fixed = sense.encode(SenseFormat::Fixed);
-        assert_eq!((fixed[2], &fixed[8..12], &fixed[15..]), (0x0a, &[0, 0, 0, 3][..], &[0xa0, 0, 20][..]));
-        let descriptor = sense.encode(SenseFormat::Descriptor);
-        assert_eq!(descriptor[7..20], [20, 1, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3]);
-        assert_eq!(descriptor[20..], [2, 6, 0, 0, 0xa0, 0, 20, 0]);
-    }
-
-    #[test]
-    fn progress_is_told_in_65536ths() {
-        let half = Sense::LOGICAL_UNIT_BECOMING_READY.in_progress(0x8000);
-        assert_eq!(half.encode(SenseFormat::Fixed)[15..], [0x80, 0x80, 0]);
-    }
-
-    #[test]
-    fn a_wide_information_value_is_left_out_of_fixed_sense() {
-        let fixed = Sense::LBA_OUT_OF_RANGE.at(1 << 32).encode(SenseFormat::Fixed);
-        assert_eq!(fixed[0], 0x70, "VALID must not be set");
-    }
-}
+mod tests;

@@ -62,8 +62,8 @@ impl Resource {
 /// Bytes of a threshold set.
 const SET: u64 = BLOCK << THRESHOLD_EXPONENT;
 
-/// Which thresholds have been told; one for a unit, kept by the driver. All are armed at first, and again after a MODE
-/// SELECT that changed them.
+/// Which thresholds have been told; one for a unit, kept by the driver. In a new one all are armed: the driver takes a new
+/// one after a MODE SELECT that changed thresholds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Watch {
     told_available: bool,

@@ -49,7 +49,8 @@ pub enum Keep {
     WhileRunning,
 }
 
-/// What names a unit in a target descriptor: one of its designators of the device identification page.
+/// What names a unit in a target descriptor: its NAA or UUID designator of the device identification page. The T10
+/// designator of ours is longer than the 20 bytes that a target descriptor has for one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Designator {
     kind: u8,

@@ -9,6 +9,7 @@
 //!
 //! The driver copies while the command runs, whether or not IMMED lets it answer earlier. It finds units by their
 //! designators among those that the initiator sees, and asks each destination whether it is write-protected or reserved.
+//! A unit that fails ends the copy with [`Sense::THIRD_PARTY_DEVICE_FAILURE`], in its segment.
 //!
 //! What always holds: a list that was parsed has no more descriptors than announced; blocks that are copied lie inside
 //! their units. Inline data, stream devices and RECEIVE COPY DATA are left out: nobody copies disks with them.

@@ -211,26 +211,37 @@ pub fn lay_out(source: &[Extent], offset: u64, destination: &[Extent]) -> Result
     if left.is_none_or(|left| left < total(destination)) {
         return Err(Sense::INVALID_FIELD_IN_PARAMETER_LIST.in_list(OFFSET));
     }
-    let mut pieces = Vec::new();
-    let mut source = source.iter().copied();
-    let mut from = Extent { lba: 0, blocks: 0 };
+    let mut source = Remaining { ranges: source.iter(), front: Extent { lba: 0, blocks: 0 } };
     let mut skip = offset;
+    while let Some(skipped) = source.take(skip).filter(|skipped| skipped.blocks > 0) {
+        skip -= skipped.blocks;
+    }
+    let mut pieces = Vec::new();
     for range in destination {
-        let mut to = *range;
-        while to.blocks > 0 {
-            if from.blocks == 0 {
-                // There is a next one: the total was seen to suffice.
-                let Some(next) = source.next() else { break };
-                let skipped = skip.min(next.blocks);
-                skip -= skipped;
-                from = Extent { lba: next.lba + skipped, blocks: next.blocks - skipped };
-                continue;
-            }
-            let blocks = from.blocks.min(to.blocks);
-            pieces.push(Piece { from: Extent { blocks, ..from }, to: to.lba });
-            from = Extent { lba: from.lba + blocks, blocks: from.blocks - blocks };
-            to = Extent { lba: to.lba + blocks, blocks: to.blocks - blocks };
+        let mut done = 0;
+        // There is enough: the totals were seen to say so.
+        while let Some(from) = source.take(range.blocks - done).filter(|from| from.blocks > 0) {
+            pieces.push(Piece { from, to: range.lba + done });
+            done += from.blocks;
         }
     }
     Ok(pieces)
+}
+
+/// Ranges that are used up from their beginning.
+struct Remaining<'a> {
+    ranges: std::slice::Iter<'a, Extent>,
+    front: Extent,
+}
+
+impl Remaining<'_> {
+    /// The next blocks that lie side by side, at most so many; `None` when nothing is left.
+    fn take(&mut self, most: u64) -> Option<Extent> {
+        while self.front.blocks == 0 {
+            self.front = *self.ranges.next()?;
+        }
+        let taken = Extent { blocks: most.min(self.front.blocks), ..self.front };
+        self.front = Extent { lba: taken.lba + taken.blocks, blocks: self.front.blocks - taken.blocks };
+        Some(taken)
+    }
 }

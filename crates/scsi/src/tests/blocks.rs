@@ -120,6 +120,17 @@ fn what_is_not_offered_is_refused() {
 }
 
 #[test]
+fn both_lengths_of_write_same_name_their_blocks() {
+    let extent = Extent { lba: 0x102, blocks: 0x203 };
+    let same = |pattern, release| Ok(Plan::WriteSame { extent, pattern, release });
+    assert_eq!(decode(&[0x41, 0, 0, 0, 1, 2, 0, 2, 3, 0]), same(Pattern::Sent, Release::No));
+    assert_eq!(decode(&[0x41, 8, 0, 0, 1, 2, 0, 2, 3, 0]), same(Pattern::Sent, Release::Allowed));
+    let long = |flags| decode(&[0x93, flags, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 2, 3, 0, 0]);
+    assert_eq!(long(0x00), same(Pattern::Sent, Release::No));
+    assert_eq!(long(0x09), same(Pattern::Zeroes, Release::Allowed));
+}
+
+#[test]
 fn an_atomic_write_is_short_aligned_and_whole() {
     let atomic = |lba: u8, boundary: u8, blocks: u16| {
         let [high, low] = blocks.to_be_bytes();

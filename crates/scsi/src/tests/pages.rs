@@ -39,7 +39,7 @@ fn limits_pages_say_what_the_decoder_holds_to() {
 #[test]
 fn what_is_switched_on_shows_in_the_standard_data() {
     let standard = reply_all(&[0x12, 0, 0, 0, 255, 0]);
-    assert_eq!(standard[5], 0x18, "3PC, implicit asymmetric access");
+    assert_eq!(standard[5..7], [0x18, 0x10], "3PC, implicit asymmetric access, several ports");
     assert_eq!(standard[58..70], [0, 0xa0, 4, 0x60, 4, 0xc0, 9, 0x60, 6, 0, 0, 0], "SBC-4 with WRITE ATOMIC");
     assert_eq!(
         reply_all(&[0x12, 1, 0, 0, 255, 0])[4..],

@@ -31,6 +31,7 @@ fn check_operation_codes(features: Features) {
         let one = bytes_of(ask(&[0xa3, 0x0c, options, opcode, 0, action, 0, 0, 0xff, 0xff, 0, 0]));
         assert_eq!(one[1], 3, "{opcode:#x}");
         assert_eq!((one[2..4].to_vec(), one[4]), (descriptor[6..8].to_vec(), opcode));
+        assert!(!serviced || one[5] & 0x1f == action, "{opcode:#x}: the service action, not a mask");
         assert_eq!(usize::from(one[3]) + 4, one.len());
         let other = ask(&[0xa3, 0x0c, 3 - options, opcode, 0, action, 0, 0, 0xff, 0xff, 0, 0]);
         assert_eq!(other, Err(Sense::INVALID_FIELD_IN_CDB.in_byte(2)));

@@ -95,6 +95,9 @@ fn all_target_ports_are_registered_and_unregistered_at_once() {
     assert_eq!(world.keys(), [6, 6]);
     world.send(&nexus("a", 2), &all(0)).unwrap();
     assert_eq!(world.keys(), []);
+    let saved = Ask { action: REGISTER_AND_IGNORE, second: 7, flags: APTPL, ..Ask::default() };
+    world.send(&a(), &saved).unwrap();
+    assert_eq!(world.keys(), [7], "another flag");
 }
 
 fn named(ids: &[Vec<u8>]) -> Vec<u8> {
