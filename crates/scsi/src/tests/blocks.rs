@@ -131,6 +131,41 @@ fn both_lengths_of_write_same_name_their_blocks() {
 }
 
 #[test]
+fn high_addresses_reach_the_plan_whole() {
+    let large = |unit: &mut Unit<'_>| {
+        everything(unit);
+        unit.size_bytes = 1 << 60;
+    };
+    let lba = |bytes: &[u8]| match with_unit(large, |unit| plan(&cdb(bytes), unit)) {
+        Ok(
+            Plan::WriteSame { extent, .. } | Plan::OrWrite { extent, .. } | Plan::WriteAtomic { extent, .. },
+        ) => extent.lba,
+        Ok(Plan::Prefetch(extent) | Plan::LbaStatus { extent, .. }) => extent.lba,
+        other => panic!("{other:?}"),
+    };
+    let (short, long) = (0x8070_6050, 0x0003_0201_8070_6050);
+    assert_eq!(lba(&[0x41, 0, 0x80, 0x70, 0x60, 0x50, 0, 0, 1, 0]), short);
+    assert_eq!(lba(&[0x34, 0, 0x80, 0x70, 0x60, 0x50, 0, 0, 1, 0]), short);
+    for (opcode, action) in [(0x93, 0), (0x8b, 0), (0x9c, 0), (0x90, 0), (0x9e, 0x12)] {
+        let bytes = [opcode, action, 0, 3, 2, 1, 0x80, 0x70, 0x60, 0x50, 0, 0, 0, 4, 0, 0];
+        assert_eq!(lba(&bytes), long, "{opcode:#x}");
+    }
+}
+
+#[test]
+fn what_a_verify_compares_with_is_told_by_its_code() {
+    let verify = |byte| decode(&[0x2f, byte, 0, 0, 0, 1, 0, 0, 2, 0]);
+    let extent = Extent { lba: 1, blocks: 2 };
+    for (byte, compare, data) in
+        [(0x00, Compare::Medium, 0), (0x02, Compare::Data, 1024), (0x06, Compare::OneBlock, 512)]
+    {
+        let plan = verify(byte).unwrap();
+        assert_eq!(plan.data_out(), data);
+        assert_eq!(plan, Plan::Verify { extent, compare });
+    }
+}
+
+#[test]
 fn an_atomic_write_is_short_aligned_and_whole() {
     let atomic = |lba: u8, boundary: u8, blocks: u16| {
         let [high, low] = blocks.to_be_bytes();
@@ -170,7 +205,8 @@ fn the_default_self_test_passes_and_others_are_not_there() {
     assert_eq!(decode(&[0x1d, 0x04, 0, 0, 0, 0]), Ok(Plan::Good));
     assert_eq!(decode(&[0x1d, 0, 0, 0, 0, 0]), Ok(Plan::Good));
     assert_eq!(refusal(&[0x1d, 0x20, 0, 0, 0, 0]), INVALID_FIELD, "background self-test");
-    assert_eq!(refusal(&[0x1d, 0x10, 0, 0, 8, 0]), INVALID_FIELD, "a diagnostic page");
+    let page = decode(&[0x1d, 0x04, 0, 0, 8, 0]);
+    assert_eq!(page, Err(Sense::INVALID_FIELD_IN_CDB.in_byte(3)), "a diagnostic page");
 }
 
 fn unmap_list(ranges: &[(u64, u32)]) -> Vec<u8> {
@@ -196,6 +232,9 @@ fn unmap_lists_are_checked_as_a_whole() {
     assert_eq!(parse(&[0; 7]), Err(Sense::PARAMETER_LIST_LENGTH_ERROR));
     let many = vec![(0, 1); UNMAP_DESCRIPTORS + 1];
     assert_eq!(parse(&unmap_list(&many)), Err(Sense::INVALID_FIELD_IN_PARAMETER_LIST));
+    let large = |unit: &mut Unit<'_>| unit.size_bytes = 1 << 40;
+    let most = unmap_list(&[(0, UNMAP_BLOCKS as u32)]);
+    assert!(with_unit(large, |unit| provision::parse_unmap(&most, unit)).is_ok());
     let long = unmap_list(&[(0, UNMAP_BLOCKS as u32 + 1)]);
     assert_eq!(parse(&long), Err(Sense::INVALID_FIELD_IN_PARAMETER_LIST));
 }

@@ -124,3 +124,48 @@ fn thresholds_are_set_by_their_page_and_shown_again() {
     assert_eq!(wrong(7, 20), field(7), "another length");
     assert_eq!(with_unit(|_| {}, |unit| mode::select(&list, Header::Six, unit)), Err(field(4)), "not on");
 }
+
+#[test]
+fn block_descriptors_are_taken_as_they_are_and_not_changed() {
+    let short = vec![0, 0, 8, 0, 0, 0, 2, 0];
+    let long = vec![0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 2, 0];
+    let six = |descriptor: &[u8]| {
+        let list = [&[0, 0, 0, descriptor.len() as u8][..], descriptor].concat();
+        with_unit(everything, |unit| mode::select(&list, Header::Six, unit))
+    };
+    let ten = |descriptor: &[u8]| {
+        let list = [&[0, 0, 0, 0, 1, 0, 0, descriptor.len() as u8][..], descriptor].concat();
+        with_unit(everything, |unit| mode::select(&list, Header::Ten, unit))
+    };
+    for descriptor in [&[][..], &short, &long] {
+        assert_eq!((six(descriptor), ten(descriptor)), (Ok(ModeState::default()), Ok(ModeState::default())));
+    }
+    let mut other = short;
+    other[6] = 16;
+    assert_eq!(six(&other), Err(Sense::INVALID_FIELD_IN_PARAMETER_LIST.in_list(3)));
+    assert_eq!(ten(&other), Err(Sense::INVALID_FIELD_IN_PARAMETER_LIST.in_list(6)));
+    let cut = with_unit(everything, |unit| mode::select(&[0, 0, 0, 8, 0], Header::Six, unit));
+    assert_eq!(cut, Err(Sense::PARAMETER_LIST_LENGTH_ERROR));
+}
+
+#[test]
+fn only_lists_of_pages_of_a_sane_length_are_selected() {
+    let refused = Err(Sense::INVALID_FIELD_IN_CDB.in_byte(1));
+    assert_eq!(decode(&[0x15, 0x10, 0, 0, 24, 0]), Ok(Plan::ModeSelect { list: 24, header: Header::Six }));
+    assert_eq!(decode(&[0x15, 0x00, 0, 0, 24, 0]), refused, "PF");
+    assert_eq!(decode(&[0x15, 0x11, 0, 0, 24, 0]), refused, "SP");
+    let ten = |length: u16| {
+        let [high, low] = length.to_be_bytes();
+        decode(&[0x55, 0x10, 0, 0, 0, 0, 0, high, low, 0])
+    };
+    assert_eq!(ten(512), Ok(Plan::ModeSelect { list: 512, header: Header::Ten }));
+    assert_eq!(ten(513), refused);
+}
+
+#[test]
+fn mode_sense_is_cut_to_the_allocation_length() {
+    let whole = reply_all(&[0x5a, 0, 0x3f, 0xff, 0, 0, 0, 1, 0, 0]);
+    assert_eq!((whole.len(), whole[1]), (16 + 56 + 64, 134));
+    assert_eq!(reply_all(&[0x5a, 0, 0x3f, 0xff, 0, 0, 0, 0, 8, 0]), whole[..8]);
+    assert_eq!(reply_all(&[0x1a, 0, 0x3f, 0xff, 4, 0]).len(), 4);
+}

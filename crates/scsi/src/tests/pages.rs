@@ -86,7 +86,8 @@ fn the_ports_page_names_every_port() {
     let mut rest = &page[4..];
     let mut relatives = Vec::new();
     while !rest.is_empty() {
-        relatives.push(rest[3]);
+        relatives.push(u16::from_be_bytes([rest[2], rest[3]]));
+        assert_eq!(rest[..2], [0; 2]);
         assert_eq!(rest[4..10], [0; 6], "no initiator port");
         let length = usize::from(rest[11]);
         let name = designators(&rest[12..12 + length]);

@@ -113,7 +113,8 @@ fn port_groups_are_told_in_both_forms() {
     assert_eq!((&extended[..8], &extended[8..]), (&[0, 0, 0, 32, 0x10, 0, 0, 0][..], &groups[..]));
     let cut = reply_all(&[0xa3, 0x0a, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0]);
     assert_eq!(cut, [0, 0, 0, 28], "the length is that of all");
-    assert!(decode_all(&[0xa3, 0x4a, 0, 0, 0, 0, 0, 0, 0, 255, 0, 0]).is_err(), "no such form");
+    let unknown = decode_all(&[0xa3, 0x4a, 0, 0, 0, 0, 0, 0, 0, 255, 0, 0]);
+    assert_eq!(unknown, Err(Sense::INVALID_FIELD_IN_CDB.in_byte(1).in_bit(7)));
 }
 
 #[test]
@@ -155,4 +156,30 @@ fn space_is_logged_in_threshold_sets() {
     assert_eq!((&both[..4], &both[4..16], &both[16..]), (&[0x0c, 0, 0, 24][..], &available[..], &used[..]));
     assert_eq!(page(2).unwrap()[4..], used);
     assert_eq!(page(3), Err(Sense::INVALID_FIELD_IN_CDB.in_byte(5)));
+}
+
+#[test]
+fn task_management_functions_are_told_in_both_forms() {
+    let short = reply(&[0xa3, 0x0d, 0, 0, 0, 0, 0, 0, 0, 255, 0, 0]);
+    assert_eq!(short, [0xda, 0, 0, 0]);
+    let long = reply(&[0xa3, 0x0d, 0x80, 0, 0, 0, 0, 0, 0, 255, 0, 0]);
+    assert_eq!((long.len(), &long[..4]), (16, &[0xda, 0, 0, 12][..]));
+    assert_eq!(reply(&[0xa3, 0x0d, 0x80, 0, 0, 0, 0, 0, 0, 4, 0, 0]), [0xda, 0, 0, 12]);
+    let too_short = decode(&[0xa3, 0x0d, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0]);
+    assert_eq!(too_short, Err(Sense::INVALID_FIELD_IN_CDB.in_byte(6)));
+}
+
+#[test]
+fn lists_of_commands_are_cut_to_the_allocation_length() {
+    let all = reply(&[0xa3, 0x0c, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0]);
+    assert_eq!(reply(&[0xa3, 0x0c, 0, 0, 0, 0, 0, 0, 0, 12, 0, 0]), all[..12]);
+    assert_eq!(all[4..12], [0x00, 0, 0, 0, 0, 0, 0, 6], "TEST UNIT READY");
+    let timed = reply(&[0xa3, 0x0c, 0x80, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0]);
+    assert_eq!(
+        timed[4..24],
+        [0x00, 0, 0, 0, 0, 2, 0, 6, 0, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        "no time is known"
+    );
+    let absent = plan_missing(&cdb(&[0x12, 0, 0, 0, 5, 0]), Absence::Other);
+    assert_eq!(absent, Ok(Plan::Reply(vec![0x7f, 0, 6, 0x12, 91])));
 }

@@ -21,6 +21,10 @@ fn operating_parameters_are_the_parsers_limits() {
     assert!(too_many, "one too many of each kind is told as such");
 }
 
+fn be64(bytes: &[u8], at: usize) -> u64 {
+    u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap())
+}
+
 /// The third-party copy descriptors by their types.
 fn descriptors(features: Features) -> Vec<(u16, Vec<u8>)> {
     let set_up = |unit: &mut Unit<'_>| unit.features = features;
@@ -66,10 +70,28 @@ fn the_limits_of_tokens_are_announced() {
     let limits = of(0x0000);
     assert_eq!((limits.len(), limits[7]), (32, TOKEN_RANGES as u8));
     assert_eq!((be32(limits, 8), be32(limits, 12)), (TOKEN_SECONDS, DEFAULT_TOKEN_SECONDS));
-    assert_eq!(u64::from(be32(limits, 20)), TOKEN_BLOCKS);
-    assert_eq!((of(0x0106).len(), of(0x0106)[43]), (92, 48));
+    assert_eq!((be64(limits, 16), be64(limits, 24)), (TOKEN_BLOCKS, OPTIMAL_TOKEN_BLOCKS));
+    let features = of(0x0106);
+    assert_eq!((features.len(), be32(features, 12), be32(features, 20)), (92, 1, TOKEN_SECONDS));
+    assert_eq!((features[43], features[47]), (48, 44), "lengths of what is for blocks");
+    assert_eq!(be64(features, 52), TOKEN_BLOCKS * BLOCK);
+    assert_eq!([60, 68, 76].map(|at| be64(features, at)), [OPTIMAL_TOKEN_BLOCKS * BLOCK; 3]);
     let types = of(0x0108);
     let listed: Vec<_> = types[4..].chunks(64).map(|one| (be32(one, 0), one[4])).collect();
     assert_eq!(listed, [(0x0080_0000, 3), (0x0080_0001, 3), (0xffff_0001, 2)]);
-    assert_eq!((of(0x0004).len(), of(0x8001).len()), (28, 32));
+    assert_eq!(types[..4], [0, 0, 0, 192]);
+}
+
+#[test]
+fn the_limits_of_copies_are_announced() {
+    let found = descriptors(Features::ALL);
+    let of = |kind| &found.iter().find(|(known, _)| *known == kind).unwrap().1;
+    let (data, general) = (of(0x0004), of(0x8001));
+    assert_eq!((data.len(), data[5], data[7]), (28, COPY_TARGETS as u8, COPY_SEGMENTS as u8));
+    assert_eq!((be32(data, 8), be32(data, 12)), (COPY_LIST_BYTES as u32, 0));
+    assert_eq!(of(0x0008)[..], [3, 0x02, 0x0a, 0xe4]);
+    assert_eq!(of(0x000c)[..], [0, 2, 0xff, 0xff]);
+    let most = COPY_RESULTS as u32;
+    assert_eq!((general.len(), be32(general, 0), be32(general, 4)), (32, most, most));
+    assert_eq!((u64::from(be32(general, 8)), general[12]), (COPY_SEGMENT_BYTES, 9));
 }

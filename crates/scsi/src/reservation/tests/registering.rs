@@ -161,7 +161,10 @@ fn a_wrong_list_registers_nobody() {
     let length = Sense::PARAMETER_LIST_LENGTH_ERROR.in_list(24);
     assert_eq!(send(&mut world, [&[0, 0, 0, 99][..], &good].concat()), check(length));
     assert_eq!(send(&mut world, vec![]), check(length));
+    assert_eq!(send(&mut world, vec![0; 3]), check(Sense::PARAMETER_LIST_LENGTH_ERROR.in_list(24)));
     assert_eq!(world.state, Reservations::default());
+    assert_eq!(send(&mut world, vec![0; 4]), Ok(()), "nobody else");
+    assert_eq!(world.keys(), [9]);
 }
 
 #[test]

@@ -28,6 +28,7 @@ fn the_reservation_goes_to_another_nexus_that_is_registered_for_it() {
     let x = nexus("x", 2);
     assert_eq!(world.holder(), Some((Kind::WriteExclusiveRegistrantsOnly, Holder::One(x.clone()))));
     assert_eq!(world.state.key_of(&x), Some(key(0x99)));
+    assert!(world.state.registrants.iter().all(|one| !one.all_ports), "through one port");
     assert_eq!((world.keys(), world.told()), (vec![0xa, 0xb, 0xc, 0x99], vec![]));
     assert_eq!(world.state.generation, generation + 1);
 }

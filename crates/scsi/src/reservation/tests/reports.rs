@@ -55,6 +55,8 @@ fn full_status_names_every_nexus() {
     let mut found = Vec::new();
     while !rest.is_empty() {
         let length = usize::from(rest[23]);
+        let reserved = [&rest[8..12], &rest[14..18], &rest[20..22]].concat();
+        assert_eq!(reserved, [0; 10]);
         let flags_type_and_port = (rest[12], rest[13], rest[19]);
         found.push((rest[7], flags_type_and_port, rest[24..24 + length].to_vec()));
         rest = &rest[24 + length..];
