@@ -6,14 +6,15 @@ mod ops;
 use crate::{
     judge::{Judges, check_image},
     sim::{META, Sim},
+    support::share,
 };
 use ops::{Fill, Op, ops};
 use proptest::prelude::*;
 use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 use umbra_base::{Error, ErrorCode, Result};
 use umbra_store::{
-    Background, Difference, DifferenceKind, Extend, LunStore, PoolParams, Share, Snapshot, ThinId,
-    ThinPoolStore, Thresholds, Volume,
+    Background, Difference, DifferenceKind, Extend, LunStore, PoolParams, Snapshot, ThinId, ThinPoolStore,
+    Thresholds, Volume,
 };
 
 const BLOCK: usize = 64 << 10;
@@ -211,15 +212,7 @@ impl World {
         if from == to && first < at + blocks && at < first + blocks {
             return;
         }
-        let offset = |block: usize| (block * BLOCK) as u64;
-        let wish = Share {
-            from: ThinId(from),
-            from_offset: offset(first),
-            to: ThinId(to),
-            to_offset: offset(at),
-            len: offset(blocks),
-        };
-        if let Err(error) = self.store.share(wish) {
+        if let Err(error) = self.store.share(share((from, first), (to, at), blocks)) {
             return assert_eq!(error.code(), ErrorCode::InsufficientStorage, "{error:?}");
         }
         let source = self.devices.get_mut(&from).unwrap();

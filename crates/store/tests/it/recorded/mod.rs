@@ -8,11 +8,14 @@ mod steps;
 
 pub use promise::{After, Promise};
 
-use crate::sim::{Faults, SECTOR, Sim};
+use crate::{
+    sim::{Faults, SECTOR, Sim},
+    support::share,
+};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use umbra_base::{ErrorCode, Result};
 use umbra_store::{
-    Background, Extend, LunStore, PoolParams, Share, Snapshot, ThinId, ThinPoolStore, Thresholds, Volume,
+    Background, Extend, LunStore, PoolParams, Snapshot, ThinId, ThinPoolStore, Thresholds, Volume,
     backing::BlockFile,
 };
 
@@ -224,15 +227,7 @@ impl Run {
             return;
         }
         let tokens: Vec<_> = held.iter().map(|versions| versions.last().unwrap().token).collect();
-        let offset = |block: usize| block as u64 * BLOCK;
-        let wish = Share {
-            from: ThinId(from.0),
-            from_offset: offset(from.1),
-            to: ThinId(to.0),
-            to_offset: offset(to.1),
-            len: offset(blocks),
-        };
-        let span = self.timed(|store| store.share(wish));
+        let span = self.timed(|store| store.share(share(from, to, blocks)));
         self.note_atomic(to.0, to.1 * PER_BLOCK, &tokens, span);
         // Durable on return, and with it everything before.
         self.device(to.0).flushes.push((span.1, span.1));
