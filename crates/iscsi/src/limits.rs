@@ -28,11 +28,9 @@ pub const MAX_BURST: u32 = 1 << 20;
 /// FirstBurstLength that we offer: unsolicited data of one command, immediate data included.
 pub const FIRST_BURST: u32 = 64 << 10;
 /// R2Ts that one command may have open.
-pub const OUTSTANDING_R2T: u32 = 4;
+pub const OUTSTANDING_R2T: usize = 4;
 /// Data of one write command.
 pub const COMMAND_DATA: u32 = 8 << 20;
-/// Solicited data of one session: further commands wait for their R2T.
-pub const SESSION_DATA: u64 = 16 << 20;
 /// Immediate commands open beyond the command window.
 pub const IMMEDIATE_COMMANDS: usize = 16;
 /// Task management requests open.
@@ -45,3 +43,8 @@ pub const LOGIN_PDUS: u32 = 64;
 pub const PING_AFTER: Duration = Duration::from_secs(15);
 /// Silence after the ping that ends the connection.
 pub const PING_ANSWER: Duration = Duration::from_secs(15);
+
+/// Payload of one Data-In below which it is copied between its header and what follows, rather than named.
+pub const COPIED_DATA: usize = 512;
+/// Room for output that a connection keeps between transmissions.
+pub const KEPT_OUTPUT: usize = 64 << 10;

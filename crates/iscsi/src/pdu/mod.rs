@@ -11,6 +11,7 @@
 mod bhs;
 mod frame;
 mod lun;
+mod receive;
 pub mod request;
 pub mod response;
 #[cfg(test)]
@@ -19,7 +20,9 @@ pub mod text;
 
 pub use bhs::{Bhs, RESERVED_TAG, opcode};
 pub use frame::{Digests, Frame, FrameError, FrameReader, write_pdu};
+pub(crate) use frame::{write_header, write_trailer};
 pub use lun::Lun;
+pub use receive::{Expects, HeaderStep, Receiver};
 pub use request::Request;
 pub use response::Response;
 pub use text::{TextError, TextList};

@@ -19,8 +19,15 @@ pub enum Event {
     /// Authenticated and negotiated. Answer with [`Connection::accept`](super::Connection::accept) or
     /// [`Connection::refuse`](super::Connection::refuse), after reinstatement.
     SessionReady(SessionRequest),
-    /// A SCSI command with all of its data. Answer with [`Connection::complete`](super::Connection::complete).
+    /// A command waits for more data than comes unasked. When there is room for `total` bytes, answer with
+    /// [`Connection::solicit`](super::Connection::solicit), or refuse it with
+    /// [`Connection::complete`](super::Connection::complete).
+    Solicit { tag: u32, total: u32 },
+    /// A SCSI command all of whose data has arrived. Answer with [`Connection::complete`](super::Connection::complete).
     Command(Command),
+    /// A command that was named to the driver, by [`DataTo::Task`] or [`Event::Solicit`], ended before all of its data had
+    /// arrived: its buffer is not needed any more.
+    Discard { tag: u32 },
     /// Answer with [`Connection::task_management_done`](super::Connection::task_management_done) when the tasks that it
     /// names can no longer change anything.
     TaskManagement(TaskManagementRequest),
@@ -50,8 +57,19 @@ pub enum Resend {
     No,
 }
 
+/// Where the data segment of a PDU is to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DataTo {
+    /// To the machine, through [`Connection::arrived`](super::Connection::arrived).
+    Here,
+    /// To bytes `offset..` of the data of a command, which has `total` bytes of data in all.
+    Task { tag: u32, offset: u32, total: u32 },
+    /// Nowhere: the PDU is dropped or refused.
+    Skip,
+}
+
 /// A command for the SCSI layer.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Command {
     /// The initiator task tag: names the task until it is completed.
     pub tag: u32,
@@ -61,8 +79,10 @@ pub struct Command {
     pub attribute: u8,
     /// Bytes that the initiator takes at most (reads).
     pub read_length: u32,
-    /// All bytes that the initiator sent (writes).
-    pub data: Vec<u8>,
+    /// Bytes that the initiator sent (writes).
+    pub write_length: u32,
+    /// For immediate delivery, outside the order of CmdSN.
+    pub immediate: bool,
 }
 
 /// A task management request.
@@ -79,7 +99,19 @@ pub struct TaskManagementRequest {
 #[derive(Debug)]
 pub enum Initiator {
     Unknown,
-    Known { secret: Option<Secret> },
+    Known {
+        /// What it proves itself with.
+        secret: Option<Secret>,
+        /// What we prove ourselves with to it, if it asks (mutual CHAP).
+        mutual: Option<Mutual>,
+    },
+}
+
+/// How the target answers an initiator's challenge (RFC 7143 section 12.1.3).
+#[derive(Debug, Clone)]
+pub struct Mutual {
+    pub name: String,
+    pub secret: Secret,
 }
 
 /// A fresh challenge, random; made by the driver.
@@ -100,7 +132,8 @@ pub struct Completion<'a> {
     pub data_in: &'a [u8],
     /// All that it has, where `data_in` was not made longer than the initiator takes; `None`: that is all.
     pub has: Option<u64>,
-    /// Bytes that the command takes from the initiator; `None`: what was sent.
+    /// Bytes that the command takes from the initiator; `None`: what was announced, nothing of a command that still waited
+    /// for data.
     pub takes: Option<u64>,
 }
 

@@ -54,8 +54,9 @@ enum Waiting {
 #[derive(Debug)]
 pub(super) struct LoginState {
     waiting: Waiting,
-    /// The request being answered.
+    /// The request being answered, and one whose data is on its way.
     request: Login,
+    arriving: Option<Login>,
     pdus: u32,
     text: Vec<u8>,
     seen: BTreeSet<String>,
@@ -77,6 +78,7 @@ impl LoginState {
         LoginState {
             waiting: Waiting::Request,
             request: Login::default(),
+            arriving: None,
             pdus: 0,
             text: Vec::new(),
             seen: BTreeSet::new(),
@@ -97,9 +99,15 @@ impl LoginState {
         self.pdus == 0
     }
 
-    /// Whether a request may come now.
-    pub fn expects_request(&self) -> bool {
+    /// The header of a request; `false` if it is not its turn.
+    pub fn header(&mut self, request: Login) -> bool {
+        self.arriving = Some(request);
         matches!(self.waiting, Waiting::Request)
+    }
+
+    /// The request all of which has come.
+    pub fn take_arrived(&mut self) -> Option<Login> {
+        self.arriving.take()
     }
 
     /// The kind of session, once known.

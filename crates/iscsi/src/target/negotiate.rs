@@ -59,9 +59,9 @@ impl Negotiated {
             }
             "DefaultTime2Wait" => number(value, 0, 3600, |theirs| theirs),
             "DefaultTime2Retain" => number(value, 0, 3600, |_| 0),
-            "MaxOutstandingR2T" => {
-                number(value, 1, 65_535, |theirs| set(&mut self.outstanding_r2t, theirs.min(OUTSTANDING_R2T)))
-            }
+            "MaxOutstandingR2T" => number(value, 1, 65_535, |theirs| {
+                set(&mut self.outstanding_r2t, theirs.min(OUTSTANDING_R2T as u32))
+            }),
             "DataPDUInOrder" | "DataSequenceInOrder" => boolean(value, |_| true),
             "ErrorRecoveryLevel" => number(value, 0, 2, |_| 0),
             "iSCSIProtocolLevel" => number(value, 0, 31, |theirs| theirs.min(1)),
@@ -78,6 +78,11 @@ impl Negotiated {
     /// Our unsolicited bound may never exceed our burst (RFC 7143 section 13.14).
     pub fn first_burst(&self) -> u32 {
         self.first_burst.min(self.max_burst)
+    }
+
+    /// R2Ts that one command may have open.
+    pub fn outstanding_r2t(&self) -> usize {
+        self.outstanding_r2t as usize
     }
 
     /// A declaration: in force at once, not answered unless refused.

@@ -41,7 +41,7 @@ impl Security {
     /// What an initiator has to prove on a portal that demands this.
     pub fn new(demands: Authentication, who: Initiator, challenge: Challenge) -> Result<Self, Refusal> {
         let secret = match (who, demands) {
-            (Initiator::Known { secret }, _) => secret,
+            (Initiator::Known { secret, .. }, _) => secret,
             (Initiator::Unknown, Authentication::Chap) => None,
             (Initiator::Unknown, Authentication::None) => {
                 return refuse(login_status::AUTHORIZATION_FAILURE, "this initiator is not known here");

@@ -5,7 +5,7 @@
 
 use super::event::{CloseReason, SessionKind};
 use super::negotiate::Negotiated;
-use super::params::Params;
+use super::params::{Params, Portal};
 use crate::limits::TEXT_BYTES;
 use crate::pdu::request::Text;
 use crate::pdu::response::TextResponse;
@@ -98,8 +98,8 @@ fn send_targets(params: &Params, kind: SessionKind, value: &str, answers: &mut T
     };
     if wanted {
         answers.push("TargetName", params.target_name.clone());
-        for address in &params.addresses {
-            answers.push("TargetAddress", format!("{address},{}", params.portal_group_tag));
+        for Portal { address, group } in &params.portals {
+            answers.push("TargetAddress", format!("{address},{group}"));
         }
     }
 }
