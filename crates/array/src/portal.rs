@@ -5,6 +5,7 @@ use crate::{
     front::{Front, Session, Shown},
     model::Access,
     secrets::Secrets,
+    unit::Unit,
 };
 use std::{fmt, sync::Arc};
 use umbra_target::{Directory, HostLogin, LunEntry, LunIdentity, Secret, Target};
@@ -14,7 +15,7 @@ const PRODUCT: &str = "UMBRA LUN";
 
 /// The target.
 #[derive(Debug)]
-pub struct TargetFront(pub Arc<Target>);
+pub struct TargetFront(pub Arc<Target<Unit>>);
 
 impl Front for TargetFront {
     fn show(&self, initiator: &str, luns: Vec<Shown>) {
@@ -36,7 +37,7 @@ impl Front for TargetFront {
     }
 }
 
-fn entry(shown: Shown) -> LunEntry {
+fn entry(shown: Shown) -> LunEntry<Unit> {
     LunEntry {
         number: shown.number,
         unit: shown.unit,
@@ -78,6 +79,6 @@ impl Directory for Hosts {
                 None
             }
         };
-        Some(HostLogin { secret })
+        Some(HostLogin { secret, mutual: None })
     }
 }

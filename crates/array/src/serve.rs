@@ -10,6 +10,7 @@
 //! can write to it any more.
 
 use crate::{
+    unit::Unit,
     audit::Audit,
     catalogue::{CatalogueStore, SqliteCatalogue},
     clock::{Clock, SystemClock},
@@ -87,7 +88,7 @@ pub struct Server {
     addresses: Addresses,
     array: Arc<Array>,
     background: Background,
-    target: Arc<Target>,
+    target: Arc<Target<Unit>>,
     store: Arc<ThinPoolStore>,
     runtime: Runtime,
     management: Management,
@@ -169,7 +170,7 @@ impl Server {
         let catalogue: Arc<dyn CatalogueStore> = Arc::new(catalogue);
         let secrets = Arc::new(Secrets::open(&folder.secrets())?);
         let audit = Arc::new(Audit::open(&folder.audit(), clock.clone())?);
-        let (target, iqn) = make_target(&catalogue, &secrets);
+        let (target, iqn) = make_target(&catalogue, &secrets)?;
         let front = Arc::new(TargetFront(target.clone()));
         let parts = Parts { catalogue, store: store.clone(), front, secrets, clock, thresholds };
         let array = Array::start(parts, opened)?;
@@ -241,13 +242,16 @@ fn open_pool(folder: &Folder, options: &Options, tuning: &PoolTuning) -> Result<
     ThinPoolStore::on(Backing::at(&files.meta, &files.data, &folder.pool_log())?, params)
 }
 
-fn make_target(catalogue: &Arc<dyn CatalogueStore>, secrets: &Arc<Secrets>) -> (Arc<Target>, String) {
+fn make_target(
+    catalogue: &Arc<dyn CatalogueStore>,
+    secrets: &Arc<Secrets>,
+) -> Result<(Arc<Target<Unit>>, String)> {
     let iqn = format!("iqn.2026-01.io.umbra:{}", catalogue.read().array);
     let hosts = Hosts { catalogue: catalogue.clone(), secrets: secrets.clone() };
-    (Target::new(TargetConfig::new(&iqn), Arc::new(hosts)), iqn)
+    Ok((Target::new(TargetConfig::new(&iqn), Arc::new(hosts))?, iqn))
 }
 
-fn open_portals(target: &Arc<Target>, options: &Options, folder: &Folder, iqn: String) -> Result<Addresses> {
+fn open_portals(target: &Arc<Target<Unit>>, options: &Options, folder: &Folder, iqn: String) -> Result<Addresses> {
     let mut portals = Vec::with_capacity(options.listen.len());
     for addr in &options.listen {
         portals.push(target.listen_tcp(*addr, options.auth)?.to_string());

@@ -1,13 +1,14 @@
 //! A LUN's bytes, between the pool's word for them and the target's.
 
-use std::{fmt, sync::Arc};
-use umbra_base::{Error, ErrorCode};
-use umbra_store::Volume;
+use std::{fmt, fs::File, sync::Arc};
+use umbra_base::{Error, ErrorCode, Extent};
+use umbra_store::{Ticket, Volume};
 use umbra_target::{LogicalUnit, MappedRun, MediumError};
 
 /// A thin device as a logical unit.
 pub struct Unit {
     volume: Arc<dyn Volume>,
+    file: Option<Arc<File>>,
     block_bytes: u32,
 }
 
@@ -18,13 +19,15 @@ impl fmt::Debug for Unit {
 }
 
 impl Unit {
-    /// The unit of an open volume in a pool of blocks of `block_bytes`.
-    pub fn new(volume: Arc<dyn Volume>, block_bytes: u64) -> Self {
-        Unit { volume, block_bytes: u32::try_from(block_bytes).unwrap_or(u32::MAX) }
+    /// The unit of an open volume in a pool of blocks of `block_bytes`, whose data lies in `file`.
+    pub fn new(volume: Arc<dyn Volume>, file: Option<Arc<File>>, block_bytes: u64) -> Self {
+        Unit { volume, file, block_bytes: u32::try_from(block_bytes).unwrap_or(u32::MAX) }
     }
 }
 
 impl LogicalUnit for Unit {
+    type Ticket = Ticket;
+
     fn size_bytes(&self) -> u64 {
         self.volume.size_bytes()
     }
@@ -35,6 +38,10 @@ impl LogicalUnit for Unit {
 
     fn write(&self, offset: u64, buf: &[u8]) -> Result<(), MediumError> {
         self.volume.write(offset, buf).map_err(medium)
+    }
+
+    fn write_atomic(&self, offset: u64, buf: &[u8]) -> Result<(), MediumError> {
+        self.volume.write_atomic(offset, buf).map_err(medium)
     }
 
     fn flush(&self) -> Result<(), MediumError> {
@@ -58,6 +65,22 @@ impl LogicalUnit for Unit {
 
     fn allocation_bytes(&self) -> u32 {
         self.block_bytes
+    }
+
+    fn data_file(&self) -> Option<Arc<File>> {
+        self.file.clone()
+    }
+
+    fn direct_read(&self, offset: u64, len: u64, extents: &mut Vec<Extent>) -> Option<Ticket> {
+        self.volume.direct_read(offset, len, extents)
+    }
+
+    fn direct_write(&self, offset: u64, len: u64, extents: &mut Vec<Extent>) -> Option<Ticket> {
+        self.volume.direct_write(offset, len, extents)
+    }
+
+    fn finish(&self, ticket: Ticket, done: bool) -> Result<(), MediumError> {
+        self.volume.finish(ticket, done).map_err(medium)
     }
 }
 

@@ -31,6 +31,8 @@ const MIB: usize = 1 << 20;
 struct Memory(RwLock<Vec<u8>>);
 
 impl LogicalUnit for Memory {
+    type Ticket = ();
+
     fn size_bytes(&self) -> u64 {
         self.0.read().unwrap().len() as u64
     }
@@ -42,6 +44,14 @@ impl LogicalUnit for Memory {
 
     fn write(&self, offset: u64, buf: &[u8]) -> Result<(), MediumError> {
         self.0.write().unwrap()[offset as usize..][..buf.len()].copy_from_slice(buf);
+        Ok(())
+    }
+
+    fn write_atomic(&self, offset: u64, buf: &[u8]) -> Result<(), MediumError> {
+        self.write(offset, buf)
+    }
+
+    fn finish(&self, (): (), _done: bool) -> Result<(), MediumError> {
         Ok(())
     }
 
@@ -67,12 +77,12 @@ struct Known;
 
 impl Directory for Known {
     fn host(&self, initiator: &str) -> Option<HostLogin> {
-        (initiator == HOST).then(|| HostLogin { secret: Some(Secret::new("a secret of sixteen")) })
+        (initiator == HOST).then(|| HostLogin { secret: Some(Secret::new("a secret of sixteen")), mutual: None })
     }
 }
 
 struct Bench {
-    target: Option<Arc<Target>>,
+    target: Option<Arc<Target<Memory>>>,
     unit: Arc<Memory>,
     lun: LunId,
     mounts: Vec<PathBuf>,
@@ -88,7 +98,7 @@ impl Bench {
         bench
     }
 
-    fn entry(&self, number: u16, access: Access) -> LunEntry {
+    fn entry(&self, number: u16, access: Access) -> LunEntry<Memory> {
         let identity = LunIdentity {
             naa: NAA,
             uuid: *self.lun.0.as_bytes(),
@@ -99,7 +109,7 @@ impl Bench {
     }
 
     fn start(&mut self) {
-        let target = Target::new(TargetConfig::new("iqn.2026-01.io.umbra:array"), Arc::new(Known));
+        let target = Target::new(TargetConfig::new("iqn.2026-01.io.umbra:array"), Arc::new(Known)).unwrap();
         target.set_luns(HOST, vec![self.entry(7, Access::ReadWrite)]);
         let _ = fs::remove_file(self.socket());
         target.listen_unix(&self.socket()).unwrap();
@@ -111,7 +121,7 @@ impl Bench {
         self.start();
     }
 
-    fn target(&self) -> &Arc<Target> {
+    fn target(&self) -> &Arc<Target<Memory>> {
         self.target.as_ref().unwrap()
     }
 

@@ -192,15 +192,22 @@ impl<M: Send + 'static> Shard<M> {
     /// Has a worker call `job`, which may block. What it returns completes as a message; a panic, or too many jobs
     /// that wait already, as an error.
     pub fn call(&mut self, token: u64, job: impl FnOnce() -> M + Send + 'static) {
+        let workers = self.workers.clone();
+        self.call_by(&workers, token, job);
+    }
+
+    /// The same by workers of the caller's choice: jobs that may block for long keep others waiting, unless they have
+    /// workers of their own.
+    pub fn call_by(&mut self, workers: &Workers, token: u64, job: impl FnOnce() -> M + Send + 'static) {
         let Remote { inbox, waker } = self.remote.clone();
-        let submitted = self.workers.submit(Box::new(move || {
+        let submitted = workers.submit(Box::new(move || {
             let result = catch_unwind(AssertUnwindSafe(job)).map_err(|panic| panicked(&*panic));
             // Waits while too many wait for the shard; one that is gone needs no answer.
             let _gone = inbox.send(Arrival { token, result });
             waker.wake();
         }));
         if submitted.is_err() {
-            let queue = self.workers.queue();
+            let queue = workers.queue();
             let why = io::Error::new(
                 io::ErrorKind::ResourceBusy,
                 format!("{queue} calls wait for a worker already; try again when some have returned"),

@@ -15,20 +15,20 @@ use umbra_target::{
 
 /// Lets everybody in; who comes for the first time is shown the LUNs.
 struct Everybody {
-    target: OnceLock<Weak<Target>>,
+    target: OnceLock<Weak<Target<MemoryUnit>>>,
     secret: Option<Secret>,
-    luns: Vec<LunEntry>,
+    luns: Vec<LunEntry<MemoryUnit>>,
 }
 
 impl Directory for Everybody {
     fn host(&self, initiator: &str) -> Option<HostLogin> {
         let target = self.target.get().and_then(Weak::upgrade)?;
         target.set_luns(initiator, self.luns.clone());
-        Some(HostLogin { secret: self.secret.clone() })
+        Some(HostLogin { secret: self.secret.clone(), mutual: None })
     }
 }
 
-fn lun(number: u16, mib: u64, access: Access) -> LunEntry {
+fn lun(number: u16, mib: u64, access: Access) -> LunEntry<MemoryUnit> {
     let identity = LunIdentity {
         naa: 0x3000_0000_0000_0000 | u64::from(number),
         uuid: [number as u8; 16],
@@ -47,7 +47,8 @@ fn main() -> umbra_base::Result<()> {
     let luns =
         vec![lun(0, 64, Access::ReadWrite), lun(1, 1024, Access::ReadWrite), lun(2, 64, Access::ReadOnly)];
     let directory = Arc::new(Everybody { target: OnceLock::new(), secret, luns });
-    let target = Target::new(TargetConfig::new("iqn.2026-01.test.umbra:memory"), Arc::clone(&directory) as _);
+    let target =
+        Target::new(TargetConfig::new("iqn.2026-01.test.umbra:memory"), Arc::clone(&directory) as _)?;
     let _only_once = directory.target.set(Arc::downgrade(&target));
     let bad = |error| {
         umbra_base::Error::new(umbra_base::ErrorCode::InvalidArgument, format!("{addr:?}")).because(error)

@@ -1,71 +1,69 @@
-//! A slot: one LUN of one initiator's view, with the gate that makes fences possible (design A1).
+//! A slot: one LUN of one initiator's view; and what all slots of one unit share.
 //!
-//! What always holds: a command touches the unit only while it holds a [`Pass`]; a closed gate gives no pass, and
-//! [`Slot::drain`] returns only when none is held. Passes count commands of every session, aborted ones included.
+//! What always holds: a slot never changes. A view with another unit, access or size has another slot, so that whoever holds
+//! a slot knows what he was shown.
 
+use crate::exclusion::Exclusion;
 use crate::unit::{LogicalUnit, LunEntry};
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::fs::File;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use umbra_scsi::mode::ModeState;
 use umbra_scsi::{Access, LunIdentity, Unit, WriteCache};
 
-/// Keeps COMPARE AND WRITE alone on a unit; every other change holds it shared. One for each unit, however many
-/// initiators see it.
-pub(crate) type Exclusion = Arc<RwLock<()>>;
+/// What an initiator sees, by number.
+pub(crate) type LunMap<U> = BTreeMap<u16, Arc<Slot<U>>>;
 
-pub(crate) struct Slot {
+/// One LUN of a view.
+pub(crate) struct Slot<U> {
     pub number: u16,
-    pub unit: Arc<dyn LogicalUnit>,
+    pub unit: Arc<U>,
     pub identity: LunIdentity,
     pub access: Access,
-    pub exclusion: Exclusion,
     /// The size that initiators were told.
     pub announced_bytes: u64,
+    pub state: Arc<UnitState>,
+    /// Where the extents of its direct door lie.
+    pub file: Option<Arc<File>>,
+}
+
+/// What all slots of one unit share, whoever sees it.
+#[derive(Debug, Default)]
+pub(crate) struct UnitState {
+    pub exclusion: Exclusion,
     mode: Mutex<ModeState>,
-    gate: Mutex<Gate>,
-    drained: Condvar,
 }
 
-#[derive(Default)]
-struct Gate {
-    closed: bool,
-    inside: usize,
-}
-
-/// Leave to touch the unit of a slot.
-pub(crate) struct Pass<'a> {
-    slot: &'a Slot,
-}
-
-impl Slot {
-    pub fn new(entry: LunEntry, exclusion: Exclusion, mode: ModeState) -> Self {
-        Slot {
-            number: entry.number,
-            announced_bytes: entry.unit.size_bytes(),
-            unit: entry.unit,
-            identity: entry.identity,
-            access: entry.access,
-            exclusion,
-            mode: Mutex::new(mode),
-            gate: Mutex::new(Gate::default()),
-            drained: Condvar::new(),
-        }
-    }
-
-    /// Whether `entry` is what this slot already serves.
-    pub fn serves(&self, entry: &LunEntry) -> bool {
-        Arc::ptr_eq(&self.unit, &entry.unit)
-            && self.identity == entry.identity
-            && self.access == entry.access
-            && self.announced_bytes == entry.unit.size_bytes()
-    }
-
+impl UnitState {
     pub fn mode(&self) -> ModeState {
         *lock(&self.mode)
     }
 
     pub fn set_mode(&self, mode: ModeState) {
         *lock(&self.mode) = mode;
+    }
+}
+
+impl<U: LogicalUnit> Slot<U> {
+    pub fn new(entry: LunEntry<U>, state: Arc<UnitState>) -> Self {
+        Slot {
+            number: entry.number,
+            announced_bytes: entry.unit.size_bytes(),
+            file: entry.unit.data_file(),
+            unit: entry.unit,
+            identity: entry.identity,
+            access: entry.access,
+            state,
+        }
+    }
+
+    /// Whether `entry` is what this slot already serves.
+    pub fn serves(&self, entry: &LunEntry<U>) -> bool {
+        Arc::ptr_eq(&self.unit, &entry.unit)
+            && self.identity == entry.identity
+            && self.access == entry.access
+            && self.announced_bytes == entry.unit.size_bytes()
     }
 
     /// What the SCSI layer must know of the unit.
@@ -74,47 +72,16 @@ impl Slot {
             vendor,
             revision,
             identity: &self.identity,
-            size_bytes: self.unit.size_bytes(),
+            size_bytes: self.announced_bytes,
             access: self.access,
             cache,
-            mode: self.mode(),
+            mode: self.state.mode(),
             allocation: self.unit.allocation_bytes(),
         }
     }
-
-    /// Goes through the gate; `None` when the slot has left the view.
-    pub fn enter(&self) -> Option<Pass<'_>> {
-        let mut gate = lock(&self.gate);
-        if gate.closed {
-            return None;
-        }
-        gate.inside += 1;
-        Some(Pass { slot: self })
-    }
-
-    /// Lets nobody in any more.
-    pub fn close(&self) {
-        lock(&self.gate).closed = true;
-    }
-
-    /// Waits until nobody is inside.
-    pub fn drain(&self) {
-        let gate = lock(&self.gate);
-        drop(self.drained.wait_while(gate, |gate| gate.inside > 0));
-    }
 }
 
-impl Drop for Pass<'_> {
-    fn drop(&mut self) {
-        let mut gate = lock(&self.slot.gate);
-        gate.inside -= 1;
-        if gate.closed && gate.inside == 0 {
-            self.slot.drained.notify_all();
-        }
-    }
-}
-
-impl fmt::Debug for Slot {
+impl<U> fmt::Debug for Slot<U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Slot")
             .field("number", &self.number)

@@ -144,6 +144,7 @@ impl Array {
         }
         let unit = Arc::new(Unit::new(
             self.store().open(thin_id(lun.thin), lun.size_bytes)?,
+            self.store().data_file(),
             self.store().usage().block_bytes,
         ));
         presented.units.insert(lun.id, unit.clone());

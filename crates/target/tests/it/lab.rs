@@ -7,8 +7,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use umbra_target::{
-    Access, Directory, HostLogin, LogicalUnit, LunEntry, LunIdentity, PortalAuth, Secret, Target,
-    TargetConfig,
+    Access, Directory, HostLogin, LunEntry, LunIdentity, PortalAuth, Secret, Target, TargetConfig,
 };
 
 pub const TARGET: &str = "iqn.2026-01.test:array";
@@ -22,12 +21,12 @@ pub struct Hosts(Mutex<HashMap<String, Option<Secret>>>);
 impl Directory for Hosts {
     fn host(&self, initiator: &str) -> Option<HostLogin> {
         let secret = self.0.lock().unwrap().get(initiator)?.clone();
-        Some(HostLogin { secret })
+        Some(HostLogin { secret, mutual: None })
     }
 }
 
 pub struct Lab {
-    pub target: Arc<Target>,
+    pub target: Arc<Target<MemoryUnit>>,
     pub addr: SocketAddr,
     pub hosts: Arc<Hosts>,
 }
@@ -36,7 +35,8 @@ impl Lab {
     /// Knows [`HOST_A`] and [`HOST_B`]; a portal without authentication.
     pub fn new() -> Lab {
         let hosts = Arc::new(Hosts::default());
-        let target = Target::new(TargetConfig::new(TARGET), Arc::clone(&hosts) as Arc<dyn Directory>);
+        let target =
+            Target::new(TargetConfig::new(TARGET), Arc::clone(&hosts) as Arc<dyn Directory>).unwrap();
         let addr = target.listen_tcp("127.0.0.1:0".parse().unwrap(), PortalAuth::InsecureNone).unwrap();
         let lab = Lab { target, addr, hosts };
         lab.know(HOST_A, None);
@@ -79,7 +79,7 @@ pub fn unit() -> Arc<MemoryUnit> {
 }
 
 /// The identity is the unit's: the same whoever sees it, whatever its number.
-pub fn entry(number: u16, unit: &Arc<MemoryUnit>, access: Access) -> LunEntry {
+pub fn entry(number: u16, unit: &Arc<MemoryUnit>, access: Access) -> LunEntry<MemoryUnit> {
     let id = Arc::as_ptr(unit) as u64;
     let mut uuid = [0; 16];
     uuid[..8].copy_from_slice(&id.to_be_bytes());
@@ -89,7 +89,7 @@ pub fn entry(number: u16, unit: &Arc<MemoryUnit>, access: Access) -> LunEntry {
         serial: format!("{id:016x}"),
         product: "MEMORY".to_owned(),
     };
-    LunEntry { number, unit: Arc::clone(unit) as Arc<dyn LogicalUnit>, identity, access }
+    LunEntry { number, unit: Arc::clone(unit), identity, access }
 }
 
 /// Waits for what another thread will make true.

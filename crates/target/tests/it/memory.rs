@@ -141,6 +141,8 @@ impl MemoryUnit {
 }
 
 impl LogicalUnit for MemoryUnit {
+    type Ticket = ();
+
     fn size_bytes(&self) -> u64 {
         self.size
     }
@@ -164,6 +166,14 @@ impl LogicalUnit for MemoryUnit {
             let block = blocks.entry(index).or_insert_with(|| vec![0; BLOCK as usize].into());
             block[within].copy_from_slice(&buf[of_buf]);
         });
+        Ok(())
+    }
+
+    fn write_atomic(&self, offset: u64, buf: &[u8]) -> Result<(), MediumError> {
+        self.write(offset, buf)
+    }
+
+    fn finish(&self, (): (), _done: bool) -> Result<(), MediumError> {
         Ok(())
     }
 
