@@ -1,9 +1,12 @@
 //! Unit attention conditions of one initiator port at one LUN: SAM-5 section 5.14.
 //!
-//! What always holds: each condition waits at most once; a power-on condition replaces what is older; the queue is
-//! bounded by the number of conditions there are.
+//! What always holds: each condition waits at most once; a reset replaces what it outdates and is told first; the queue
+//! is bounded.
 
 use crate::sense::Sense;
+
+/// Conditions that wait at most. There are fewer that we ever post.
+const WAITING: usize = 32;
 
 /// Pending conditions, oldest first.
 #[derive(Debug, Clone, Default)]
@@ -14,13 +17,22 @@ pub struct Attentions {
 impl Attentions {
     /// Notes a condition.
     pub fn post(&mut self, condition: Sense) {
-        const RESET_CODE: u8 = 0x29;
-        if condition.code == RESET_CODE {
+        let rank = rank(&condition);
+        if rank > 0 {
+            if self.pending.iter().any(|other| self::rank(other) > rank) {
+                return;
+            }
             self.pending.clear();
         }
-        if !self.pending.contains(&condition) {
+        if !self.pending.contains(&condition) && self.pending.len() < WAITING {
             self.pending.push(condition);
         }
+    }
+
+    /// Takes a reset, which comes even before RESERVATION CONFLICT (SAM-5 section 5.3.3).
+    pub fn interrupt_by_reset(&mut self, opcode: u8) -> Option<Sense> {
+        let is_reset = self.pending.first().is_some_and(|condition| rank(condition) > 0);
+        if is_reset { self.interrupt(opcode) } else { None }
     }
 
     /// Takes the condition that a command must report instead of being carried out. INQUIRY, REPORT LUNS and REQUEST
@@ -42,7 +54,19 @@ impl Attentions {
 
     /// REPORT LUNS tells what REPORTED LUNS DATA HAS CHANGED would (SPC-4 section 6.33).
     pub fn luns_reported(&mut self) {
-        self.pending.retain(|condition| *condition != Sense::REPORTED_LUNS_CHANGED);
+        self.pending.retain(|condition| !condition.is_same_condition(&Sense::REPORTED_LUNS_CHANGED));
+    }
+}
+
+/// Resets by what they outdate: those of a higher rank, all of a lower one (SAM-5 section 5.14, precedence of unit
+/// attention conditions). Zero is no reset.
+fn rank(condition: &Sense) -> u8 {
+    match (condition.code, condition.qualifier) {
+        (0x29, 0x00 | 0x01 | 0x04) => 4,
+        (0x29, 0x02) | (0x3f, 0x01) => 3,
+        (0x29, 0x03) => 2,
+        (0x29, _) => 1,
+        _ => 0,
     }
 }
 
@@ -73,5 +97,38 @@ mod tests {
         attentions.post(Sense::BUS_DEVICE_RESET);
         assert_eq!(attentions.take(), Some(Sense::BUS_DEVICE_RESET));
         assert_eq!(attentions.take(), None);
+    }
+
+    #[test]
+    fn a_greater_reset_outlasts_a_smaller_one() {
+        let mut attentions = Attentions::default();
+        attentions.post(Sense::POWER_ON);
+        attentions.post(Sense::NEXUS_LOSS);
+        attentions.post(Sense::BUS_DEVICE_RESET);
+        attentions.post(Sense::CAPACITY_CHANGED);
+        assert_eq!(attentions.take(), Some(Sense::POWER_ON));
+        attentions.post(Sense::NEXUS_LOSS);
+        attentions.post(Sense::POWER_ON_OCCURRED);
+        attentions.post(Sense::CAPACITY_CHANGED);
+        attentions.post(Sense::POWER_ON);
+        assert_eq!(attentions.take(), Some(Sense::POWER_ON), "the newer of two that are alike, alone");
+        assert_eq!(attentions.take(), None);
+    }
+
+    #[test]
+    fn only_a_reset_comes_before_reservations() {
+        let mut attentions = Attentions::default();
+        attentions.post(Sense::CAPACITY_CHANGED);
+        assert_eq!(attentions.interrupt_by_reset(TEST_UNIT_READY), None);
+        attentions.post(Sense::BUS_DEVICE_RESET);
+        assert_eq!(attentions.interrupt_by_reset(0x12), None, "INQUIRY is carried out");
+        assert_eq!(attentions.interrupt_by_reset(TEST_UNIT_READY), Some(Sense::BUS_DEVICE_RESET));
+    }
+
+    #[test]
+    fn the_queue_is_bounded() {
+        let mut attentions = Attentions::default();
+        (0..1000).for_each(|at| attentions.post(Sense::THIN_PROVISIONING_THRESHOLD.at(at)));
+        assert_eq!(std::iter::from_fn(|| attentions.take()).count(), WAITING);
     }
 }

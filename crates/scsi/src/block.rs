@@ -20,7 +20,7 @@ fn fields12(cdb: &Cdb<'_>) -> (u64, u64) {
 fn fields16(cdb: &Cdb<'_>) -> (u64, u64) {
     (cdb.u64(2), u64::from(cdb.u32(10)))
 }
-/// A length of 0 means 256 blocks there (SBC-3 section 5.7).
+/// A length of 0 means 256 blocks there (SBC-2, READ (6)).
 fn fields6(cdb: &Cdb<'_>) -> (u64, u64) {
     let blocks = if cdb.u8(4) == 0 { 256 } else { u64::from(cdb.u8(4)) };
     (u64::from(cdb.u24(1) & 0x1f_ffff), blocks)
@@ -60,7 +60,7 @@ fn write(cdb: &Cdb<'_>, unit: &Unit<'_>, fields: (u64, u64)) -> Result<Plan, Sen
     Ok(Plan::Write { extent: transfer(fields, unit)?, durability: durability(cdb, unit) })
 }
 
-/// BYTCHK (SBC-3 section 5.24, table 109).
+/// BYTCHK (SBC-3 section 5.29).
 fn compare(cdb: &Cdb<'_>) -> Result<Compare, Sense> {
     match cdb.u8(1) >> 1 & 0x03 {
         0 => Ok(Compare::Medium),
@@ -118,6 +118,8 @@ sizes! {
     write_verify16 = write_verify(fields16);
     synchronize10 = synchronize(fields10);
     synchronize16 = synchronize(fields16);
+    prefetch10 = prefetch(fields10);
+    prefetch16 = prefetch(fields16);
 }
 
 /// A count of zero is "to the end"; all of the unit is flushed, whatever the range, before status (IMMED as well: the
@@ -135,12 +137,53 @@ pub(crate) fn compare_and_write(cdb: &Cdb<'_>, unit: &Unit<'_>) -> Result<Plan, 
     Ok(Plan::CompareAndWrite { extent, durability: durability(cdb, unit) })
 }
 
+/// SBC-3 section 5.5: the same fields as a write.
+pub(crate) fn or_write(cdb: &Cdb<'_>, unit: &Unit<'_>) -> Result<Plan, Sense> {
+    cdb.refuse(1, PROTECT)?;
+    Ok(Plan::OrWrite { extent: transfer(fields16(cdb), unit)?, durability: durability(cdb, unit) })
+}
+
+/// SBC-4, WRITE ATOMIC (16): no longer than announced, aligned, and whole. Atomic boundaries are not offered.
+pub(crate) fn write_atomic(cdb: &Cdb<'_>, unit: &Unit<'_>) -> Result<Plan, Sense> {
+    cdb.refuse(1, PROTECT)?;
+    let limits = unit.atomic;
+    let extent = extent((cdb.u64(2), u64::from(cdb.u16(12))), unit)?;
+    if cdb.u16(10) != 0 {
+        return Err(Sense::INVALID_FIELD_IN_CDB.in_byte(10));
+    }
+    let fits = |value: u64, step: u32| value.is_multiple_of(u64::from(step.max(1)));
+    if !fits(extent.lba, limits.alignment) {
+        return Err(Sense::INVALID_FIELD_IN_CDB.in_byte(2));
+    }
+    if extent.blocks > u64::from(limits.blocks) || !fits(extent.blocks, limits.granularity) {
+        return Err(Sense::INVALID_FIELD_IN_CDB.in_byte(12));
+    }
+    Ok(Plan::WriteAtomic { extent, durability: durability(cdb, unit) })
+}
+
+/// A count of zero is "to the end" (SBC-3 sections 5.8 and 5.9).
+fn prefetch(_cdb: &Cdb<'_>, unit: &Unit<'_>, fields: (u64, u64)) -> Result<Plan, Sense> {
+    let asked = extent(fields, unit)?;
+    let blocks = if asked.blocks == 0 { unit.blocks() - asked.lba } else { asked.blocks };
+    Ok(Plan::Prefetch(Extent { blocks, ..asked }))
+}
+
+/// The default self-test, which finds a unit that answers in order; no diagnostic pages (SPC-4 section 6.42).
+pub(crate) fn send_diagnostic(cdb: &Cdb<'_>, _unit: &Unit<'_>) -> Result<Plan, Sense> {
+    const SELF_TEST: u8 = 0x04;
+    cdb.refuse(1, !SELF_TEST)?;
+    match (cdb.has(1, SELF_TEST), cdb.u16(3)) {
+        (_, 0) => Ok(Plan::Good),
+        _ => Err(Sense::INVALID_FIELD_IN_CDB.in_byte(3)),
+    }
+}
+
 pub(crate) fn test_unit_ready(_cdb: &Cdb<'_>, _unit: &Unit<'_>) -> Result<Plan, Sense> {
     Ok(Plan::Good)
 }
 
 /// Our units are always active: a start changes nothing, a stop flushes. Power conditions and loading are not offered
-/// (SBC-3 section 5.20).
+/// (SBC-3 section 5.25).
 pub(crate) fn start_stop(cdb: &Cdb<'_>, _unit: &Unit<'_>) -> Result<Plan, Sense> {
     const LOAD_EJECT: u8 = 0x02;
     const POWER_CONDITION: u8 = 0xf0;

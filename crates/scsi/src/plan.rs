@@ -2,6 +2,7 @@
 
 use crate::limits::BLOCK;
 use crate::sense::{Sense, SenseFormat};
+use crate::{copy, log, mode, reservation};
 
 /// Consecutive logical blocks, inside the unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,10 +103,60 @@ pub enum Plan {
         extent: Extent,
         allocation: usize,
     },
-    /// [`mode::select`](crate::mode::select) of the data.
+    /// [`mode::select`] of the data.
     ModeSelect {
         list: usize,
-        header: crate::mode::Header,
+        header: mode::Header,
+    },
+    /// All of the data or nothing is written, whatever happens (SBC-4: WRITE ATOMIC).
+    WriteAtomic {
+        extent: Extent,
+        durability: Durability,
+    },
+    /// Each bit that is set in the data is set, in one step with the reading (SBC-3: ORWRITE).
+    OrWrite {
+        extent: Extent,
+        durability: Durability,
+    },
+    /// The blocks will be read soon. It ends with GOOD, whether or not anything was done for it.
+    Prefetch(Extent),
+    /// [`Reservations::report`](reservation::Reservations::report).
+    PersistentReserveIn {
+        report: reservation::Report,
+        allocation: usize,
+    },
+    /// [`Reservations::apply`](reservation::Reservations::apply) with the data.
+    PersistentReserveOut(reservation::Out),
+    /// [`Reservations::apply_legacy`](reservation::Reservations::apply_legacy).
+    LegacyReservation(reservation::Legacy),
+    /// [`log::Wanted::page`] with what is counted now.
+    LogSense(log::Wanted),
+    /// [`copy::parse`] of the data, then each segment in turn.
+    ExtendedCopy {
+        form: copy::Form,
+        list: usize,
+    },
+    /// [`copy::parse_populate`] of the data; the token waits to be asked for.
+    PopulateToken {
+        id: copy::ListId,
+        list: usize,
+    },
+    /// [`copy::parse_use`] of the data.
+    WriteUsingToken {
+        id: copy::ListId,
+        list: usize,
+    },
+    /// [`copy::Operations::abort`].
+    CopyAbort(copy::ListId),
+    /// [`copy::Operations::receive`].
+    CopyResults {
+        wanted: copy::Wanted,
+        id: copy::ListId,
+        allocation: usize,
+    },
+    /// [`copy::report_tokens`] of all that are valid.
+    ReportTokens {
+        allocation: usize,
     },
 }
 
@@ -122,8 +173,8 @@ pub mod report_select {
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub enum Select {
         All,
-        /// Well-known units only: there are none.
-        WellKnown,
+        /// Well-known, administrative or subsidiary units only: there are none.
+        Special,
     }
 }
 
@@ -142,6 +193,7 @@ impl Plan {
             }
             plan if sent >= takes => Ok(plan),
             Plan::Write { extent, durability } => Ok(Plan::Write { extent: whole(extent)?, durability }),
+            Plan::OrWrite { extent, durability } => Ok(Plan::OrWrite { extent: whole(extent)?, durability }),
             Plan::WriteVerify { extent, compare } => {
                 Ok(Plan::WriteVerify { extent: whole(extent)?, compare })
             }
@@ -152,13 +204,16 @@ impl Plan {
     /// Bytes that the command takes from the initiator.
     pub fn data_out(&self) -> u64 {
         match self {
-            Plan::Write { extent, .. } => extent.bytes(),
-            Plan::WriteVerify { extent, .. } => extent.bytes(),
+            Plan::Write { extent, .. } | Plan::WriteVerify { extent, .. } => extent.bytes(),
+            Plan::WriteAtomic { extent, .. } | Plan::OrWrite { extent, .. } => extent.bytes(),
             Plan::Verify { extent, compare: Compare::Data } => extent.bytes(),
             Plan::Verify { extent, compare: Compare::OneBlock } if extent.blocks > 0 => BLOCK,
             Plan::CompareAndWrite { extent, .. } => extent.bytes() * 2,
             Plan::WriteSame { pattern: Pattern::Sent, .. } => BLOCK,
             Plan::Unmap { list } | Plan::ModeSelect { list, .. } => *list as u64,
+            Plan::PersistentReserveOut(out) => out.list as u64,
+            Plan::ExtendedCopy { list, .. } => *list as u64,
+            Plan::PopulateToken { list, .. } | Plan::WriteUsingToken { list, .. } => *list as u64,
             _ => 0,
         }
     }

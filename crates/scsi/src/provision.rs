@@ -1,6 +1,7 @@
-//! Thin provisioning: UNMAP, WRITE SAME, GET LBA STATUS (SBC-3 sections 4.7, 5.4, 5.23, 5.38, 5.39).
+//! Thin provisioning: UNMAP, WRITE SAME, GET LBA STATUS (SBC-3 sections 4.7, 5.4, 5.28, 5.43, 5.44).
 
 use crate::block::extent;
+use crate::bytes::{be16, be32, be64};
 use crate::cdb::Cdb;
 use crate::limits::{
     BLOCK, STATUS_BLOCKS, STATUS_DESCRIPTORS, UNMAP_BLOCKS, UNMAP_DESCRIPTORS, WRITE_SAME_BLOCKS,
@@ -27,7 +28,7 @@ pub fn parse_unmap(list: &[u8], unit: &Unit<'_>) -> Result<Vec<Extent>, Sense> {
     let Some((header, rest)) = list.split_at_checked(HEADER) else {
         return Err(Sense::PARAMETER_LIST_LENGTH_ERROR);
     };
-    let announced = usize::from(u16::from_be_bytes([header[2], header[3]]));
+    let announced = usize::from(be16(header, 2));
     let descriptors = rest[..announced.min(rest.len())].chunks_exact(DESCRIPTOR);
     if descriptors.len() > UNMAP_DESCRIPTORS {
         return Err(Sense::INVALID_FIELD_IN_PARAMETER_LIST);
@@ -35,8 +36,7 @@ pub fn parse_unmap(list: &[u8], unit: &Unit<'_>) -> Result<Vec<Extent>, Sense> {
     let mut total = 0;
     let mut extents = Vec::with_capacity(descriptors.len());
     for descriptor in descriptors {
-        let lba = be64(&descriptor[..8]);
-        let blocks = be64(&descriptor[8..16]) >> 32;
+        let (lba, blocks) = (be64(descriptor, 0), u64::from(be32(descriptor, 8)));
         total += blocks;
         if total > UNMAP_BLOCKS {
             return Err(Sense::INVALID_FIELD_IN_PARAMETER_LIST);
@@ -44,10 +44,6 @@ pub fn parse_unmap(list: &[u8], unit: &Unit<'_>) -> Result<Vec<Extent>, Sense> {
         extents.push(extent((lba, blocks), unit)?);
     }
     Ok(extents)
-}
-
-fn be64(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
 pub(crate) fn write_same10(cdb: &Cdb<'_>, unit: &Unit<'_>) -> Result<Plan, Sense> {
@@ -101,7 +97,9 @@ pub enum Provisioning {
     Deallocated = 1,
 }
 
-/// The parameter data of GET LBA STATUS; runs of equal status that touch become one descriptor.
+/// The parameter data of GET LBA STATUS; runs of equal status that touch become one descriptor. All is in logical
+/// blocks, and the first descriptor begins with the block that was asked for, inside a physical block or not (SBC-3
+/// section 5.4).
 pub fn lba_status(runs: &[StatusRun], allocation: usize) -> Vec<u8> {
     let mut merged: Vec<StatusRun> = Vec::new();
     for run in runs.iter().filter(|run| run.len > 0) {

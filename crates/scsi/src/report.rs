@@ -4,10 +4,10 @@ use crate::cdb::{Cdb, truncated};
 use crate::limits::{BLOCK, PHYSICAL_EXPONENT};
 use crate::plan::{Plan, report_select::Select};
 use crate::sense::{Sense, SenseFormat};
-use crate::table::{Row, TABLE};
+use crate::table::{self, Row};
 use crate::unit::Unit;
 
-/// SBC-3 section 5.12: a unit too large for 32 bits says so.
+/// SBC-3 section 5.15: a unit too large for 32 bits says so.
 pub(crate) fn read_capacity10(_cdb: &Cdb<'_>, unit: &Unit<'_>) -> Result<Plan, Sense> {
     let last = u32::try_from(unit.blocks().saturating_sub(1)).unwrap_or(u32::MAX);
     let mut bytes = last.to_be_bytes().to_vec();
@@ -15,7 +15,7 @@ pub(crate) fn read_capacity10(_cdb: &Cdb<'_>, unit: &Unit<'_>) -> Result<Plan, S
     Ok(Plan::Reply(bytes))
 }
 
-/// SBC-3 section 5.13: thin (LBPME), released blocks read as zeroes (LBPRZ).
+/// SBC-3 section 5.16: thin (LBPME), released blocks read as zeroes (LBPRZ).
 pub(crate) fn read_capacity16(cdb: &Cdb<'_>, unit: &Unit<'_>) -> Result<Plan, Sense> {
     const LBPME_LBPRZ: u8 = 0xc0;
     let mut bytes = vec![0; 32];
@@ -39,8 +39,8 @@ pub(crate) fn report_luns(cdb: &Cdb<'_>, _unit: &Unit<'_>) -> Result<Plan, Sense
 /// An allocation length below 16 is refused (SPC-4 section 6.33).
 pub(crate) fn plan_report_luns(cdb: &Cdb<'_>) -> Result<Plan, Sense> {
     let select = match cdb.u8(2) {
-        0 | 2 => Select::All,
-        1 => Select::WellKnown,
+        0x00 | 0x02 | 0x11 => Select::All,
+        0x01 | 0x10 | 0x12 => Select::Special,
         _ => return Err(Sense::INVALID_FIELD_IN_CDB.in_byte(2)),
     };
     match cdb.u32(6) as usize {
@@ -60,6 +60,18 @@ pub fn luns(fields: impl IntoIterator<Item = u64>, select: Select, allocation: u
     truncated(bytes, allocation)
 }
 
+/// SBC-3 sections 5.17 and 5.18: there are no defects, in whatever format they are asked for.
+pub(crate) fn defects10(cdb: &Cdb<'_>, _unit: &Unit<'_>) -> Result<Plan, Sense> {
+    Ok(Plan::Reply(truncated(vec![0, cdb.u8(2) & DEFECT_LISTS, 0, 0], usize::from(cdb.u16(7)))))
+}
+
+pub(crate) fn defects12(cdb: &Cdb<'_>, _unit: &Unit<'_>) -> Result<Plan, Sense> {
+    Ok(Plan::Reply(truncated(vec![0, cdb.u8(1) & DEFECT_LISTS, 0, 0, 0, 0, 0, 0], cdb.u32(6) as usize)))
+}
+
+/// Which lists are valid, and their format: as asked for.
+const DEFECT_LISTS: u8 = 0x1f;
+
 /// SPC-4 section 6.36: what `umbra-iscsi`'s driver carries out.
 pub(crate) fn task_functions(cdb: &Cdb<'_>, _unit: &Unit<'_>) -> Result<Plan, Sense> {
     const EXTENDED: u8 = 0x80;
@@ -77,16 +89,17 @@ pub(crate) fn task_functions(cdb: &Cdb<'_>, _unit: &Unit<'_>) -> Result<Plan, Se
 }
 
 /// SPC-4 section 6.35.
-pub(crate) fn operation_codes(cdb: &Cdb<'_>, _unit: &Unit<'_>) -> Result<Plan, Sense> {
+pub(crate) fn operation_codes(cdb: &Cdb<'_>, unit: &Unit<'_>) -> Result<Plan, Sense> {
     const RCTD: u8 = 0x80;
     let timeouts = cdb.has(2, RCTD);
     let (opcode, action) = (cdb.u8(3), cdb.u16(4));
-    let of_opcode = || TABLE.iter().filter(move |row| row.opcode == opcode);
+    let rows = table::offered(unit.features);
+    let of_opcode = || rows.clone().filter(move |row| row.opcode == opcode);
     let has_actions = of_opcode().any(|row| row.service_action.is_some());
     let with_action = || of_opcode().find(|row| row.service_action.map(u16::from) == Some(action));
     let plain = || of_opcode().find(|row| row.service_action.is_none());
     let bytes = match cdb.u8(2) & 0x07 {
-        0 => all_commands(timeouts),
+        0 => all_commands(rows, timeouts),
         1 if has_actions => return Err(Sense::INVALID_FIELD_IN_CDB.in_byte(2)),
         1 => one_command(plain(), timeouts),
         2 if !has_actions => return Err(Sense::INVALID_FIELD_IN_CDB.in_byte(2)),
@@ -100,11 +113,11 @@ pub(crate) fn operation_codes(cdb: &Cdb<'_>, _unit: &Unit<'_>) -> Result<Plan, S
 /// Command timeouts descriptor (section 6.35.4): no timeout is known.
 const TIMEOUTS: [u8; 12] = [0, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
-fn all_commands(timeouts: bool) -> Vec<u8> {
+fn all_commands(rows: impl Iterator<Item = &'static Row>, timeouts: bool) -> Vec<u8> {
     const SERVACTV: u8 = 0x01;
     const CTDP: u8 = 0x02;
     let mut bytes = vec![0; 4];
-    for row in TABLE {
+    for row in rows {
         let flags = if row.service_action.is_some() { SERVACTV } else { 0 } | if timeouts { CTDP } else { 0 };
         bytes.extend_from_slice(&[row.opcode, 0, 0, row.service_action.unwrap_or(0), 0, flags]);
         bytes.extend_from_slice(&(row.usage.len() as u16).to_be_bytes());

@@ -1,9 +1,12 @@
 //! Sense data: SPC-4 section 4.5.
+//!
+//! What always holds: a value that a format has no room for is left out, never cut; the encoding is at most 252 bytes.
 
 /// Status codes (SAM-5 section 5.3.1).
 pub mod status {
     pub const GOOD: u8 = 0x00;
     pub const CHECK_CONDITION: u8 = 0x02;
+    pub const CONDITION_MET: u8 = 0x04;
     pub const BUSY: u8 = 0x08;
     pub const RESERVATION_CONFLICT: u8 = 0x18;
     pub const TASK_SET_FULL: u8 = 0x28;
@@ -27,22 +30,46 @@ pub struct Sense {
     pub qualifier: u8,
     /// INFORMATION field: an LBA or an offset, as the code defines it.
     pub information: Option<u64>,
-    /// Field pointer of an illegal request: the byte of the CDB that is at fault.
-    pub cdb_byte: Option<u16>,
+    /// COMMAND-SPECIFIC INFORMATION field: of a copy, the segment at which it ended (SPC-4 section 5.17).
+    pub command_specific: Option<u32>,
+    /// SENSE KEY SPECIFIC field.
+    pub specific: Specific,
+}
+
+/// SENSE KEY SPECIFIC field (section 4.5.2.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Specific {
+    /// SKSV is zero.
+    Nothing,
+    /// Field pointer of an illegal request: the byte that is at fault, and the leftmost bit of the field in it.
+    Field { place: Place, byte: u16, bit: Option<u8> },
+    /// Segment pointer of an aborted copy: the byte of the segment descriptor that is at fault.
+    Segment { byte: u16 },
+    /// Progress of what keeps the unit busy, in 65536ths.
+    Progress(u16),
+}
+
+/// What a field pointer counts from (C/D).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    Cdb,
+    ParameterList,
 }
 
 const NO_SENSE: u8 = 0x0;
+const NOT_READY: u8 = 0x2;
 const MEDIUM_ERROR: u8 = 0x3;
 const HARDWARE_ERROR: u8 = 0x4;
 const ILLEGAL_REQUEST: u8 = 0x5;
 const UNIT_ATTENTION: u8 = 0x6;
 const DATA_PROTECT: u8 = 0x7;
+const COPY_ABORTED: u8 = 0xa;
 const MISCOMPARE: u8 = 0xe;
 
 macro_rules! senses {
     ($($name:ident = $key:ident $code:literal $qualifier:literal;)*) => {
         impl Sense {
-            $(pub const $name: Sense = Sense { key: $key, code: $code, qualifier: $qualifier, information: None, cdb_byte: None };)*
+            $(pub const $name: Sense = Sense::plain($key, $code, $qualifier);)*
         }
     };
 }
@@ -50,31 +77,65 @@ macro_rules! senses {
 // SPC-4 annex F.2.
 senses! {
     NONE = NO_SENSE 0x00 0x00;
+    LOGICAL_UNIT_BECOMING_READY = NOT_READY 0x04 0x01;
     WRITE_ERROR = MEDIUM_ERROR 0x0c 0x00;
     UNRECOVERED_READ_ERROR = MEDIUM_ERROR 0x11 0x00;
     INTERNAL_TARGET_FAILURE = HARDWARE_ERROR 0x44 0x00;
+    OPERATION_IN_PROGRESS = ILLEGAL_REQUEST 0x00 0x16;
+    INVALID_FIELD_IN_INFORMATION_UNIT = ILLEGAL_REQUEST 0x0e 0x03;
     PARAMETER_LIST_LENGTH_ERROR = ILLEGAL_REQUEST 0x1a 0x00;
     INVALID_OPERATION_CODE = ILLEGAL_REQUEST 0x20 0x00;
     LBA_OUT_OF_RANGE = ILLEGAL_REQUEST 0x21 0x00;
+    UNSUPPORTED_TOKEN_TYPE = ILLEGAL_REQUEST 0x23 0x01;
+    REMOTE_TOKEN_NOT_SUPPORTED = ILLEGAL_REQUEST 0x23 0x02;
+    TOKEN_UNKNOWN = ILLEGAL_REQUEST 0x23 0x04;
+    TOKEN_CORRUPT = ILLEGAL_REQUEST 0x23 0x05;
+    TOKEN_REVOKED = ILLEGAL_REQUEST 0x23 0x06;
+    TOKEN_EXPIRED = ILLEGAL_REQUEST 0x23 0x07;
+    TOKEN_CANCELLED = ILLEGAL_REQUEST 0x23 0x08;
+    TOKEN_DELETED = ILLEGAL_REQUEST 0x23 0x09;
+    INVALID_TOKEN_LENGTH = ILLEGAL_REQUEST 0x23 0x0a;
     INVALID_FIELD_IN_CDB = ILLEGAL_REQUEST 0x24 0x00;
     LOGICAL_UNIT_NOT_SUPPORTED = ILLEGAL_REQUEST 0x25 0x00;
     INVALID_FIELD_IN_PARAMETER_LIST = ILLEGAL_REQUEST 0x26 0x00;
+    INVALID_RELEASE = ILLEGAL_REQUEST 0x26 0x04;
+    TOO_MANY_TARGET_DESCRIPTORS = ILLEGAL_REQUEST 0x26 0x06;
+    UNSUPPORTED_TARGET_DESCRIPTOR = ILLEGAL_REQUEST 0x26 0x07;
+    TOO_MANY_SEGMENT_DESCRIPTORS = ILLEGAL_REQUEST 0x26 0x08;
+    UNSUPPORTED_SEGMENT_DESCRIPTOR = ILLEGAL_REQUEST 0x26 0x09;
+    INLINE_DATA_LENGTH_EXCEEDED = ILLEGAL_REQUEST 0x26 0x0b;
     SAVING_NOT_SUPPORTED = ILLEGAL_REQUEST 0x39 0x00;
-    INVALID_FIELD_IN_INFORMATION_UNIT = ILLEGAL_REQUEST 0x0e 0x03;
+    INSUFFICIENT_RESOURCES = ILLEGAL_REQUEST 0x55 0x03;
+    INSUFFICIENT_REGISTRATION_RESOURCES = ILLEGAL_REQUEST 0x55 0x04;
     POWER_ON = UNIT_ATTENTION 0x29 0x00;
+    POWER_ON_OCCURRED = UNIT_ATTENTION 0x29 0x01;
     BUS_DEVICE_RESET = UNIT_ATTENTION 0x29 0x03;
+    DEVICE_INTERNAL_RESET = UNIT_ATTENTION 0x29 0x04;
+    NEXUS_LOSS = UNIT_ATTENTION 0x29 0x07;
     MODE_PARAMETERS_CHANGED = UNIT_ATTENTION 0x2a 0x01;
+    RESERVATIONS_PREEMPTED = UNIT_ATTENTION 0x2a 0x03;
+    RESERVATIONS_RELEASED = UNIT_ATTENTION 0x2a 0x04;
+    REGISTRATIONS_PREEMPTED = UNIT_ATTENTION 0x2a 0x05;
+    ASYMMETRIC_ACCESS_CHANGED = UNIT_ATTENTION 0x2a 0x06;
     CAPACITY_CHANGED = UNIT_ATTENTION 0x2a 0x09;
     COMMANDS_CLEARED = UNIT_ATTENTION 0x2f 0x00;
+    THIN_PROVISIONING_THRESHOLD = UNIT_ATTENTION 0x38 0x07;
     INQUIRY_DATA_CHANGED = UNIT_ATTENTION 0x3f 0x03;
     REPORTED_LUNS_CHANGED = UNIT_ATTENTION 0x3f 0x0e;
     WRITE_PROTECTED = DATA_PROTECT 0x27 0x00;
     SOFTWARE_WRITE_PROTECTED = DATA_PROTECT 0x27 0x02;
     SPACE_ALLOCATION_FAILED = DATA_PROTECT 0x27 0x07;
+    COPY_FAILED = COPY_ABORTED 0x00 0x00;
+    UNREACHABLE_COPY_TARGET = COPY_ABORTED 0x08 0x04;
+    THIRD_PARTY_DEVICE_FAILURE = COPY_ABORTED 0x0d 0x01;
     MISCOMPARE_DURING_VERIFY = MISCOMPARE 0x1d 0x00;
 }
 
 impl Sense {
+    const fn plain(key: u8, code: u8, qualifier: u8) -> Sense {
+        Sense { key, code, qualifier, information: None, command_specific: None, specific: Specific::Nothing }
+    }
+
     /// The same with an INFORMATION field.
     #[must_use]
     pub fn at(self, information: u64) -> Sense {
@@ -84,13 +145,74 @@ impl Sense {
     /// The same, pointing at a byte of the CDB.
     #[must_use]
     pub fn in_byte(self, at: usize) -> Sense {
-        Sense { cdb_byte: u16::try_from(at).ok(), ..self }
+        self.points(Place::Cdb, at)
     }
 
-    /// SENSE KEY SPECIFIC of an illegal request: SKSV, the fault is in the CDB, which byte (table 52).
-    fn field_pointer(&self) -> Option<[u8; 3]> {
-        let [high, low] = self.cdb_byte?.to_be_bytes();
-        Some([0xc0, high, low])
+    /// The same, pointing at a byte of the parameter list.
+    #[must_use]
+    pub fn in_list(self, at: usize) -> Sense {
+        self.points(Place::ParameterList, at)
+    }
+
+    /// The same, pointing at this bit of the byte that it points at.
+    #[must_use]
+    pub fn in_bit(self, bit: u8) -> Sense {
+        match self.specific {
+            Specific::Field { place, byte, .. } => {
+                Sense { specific: Specific::Field { place, byte, bit: Some(bit & 0x07) }, ..self }
+            }
+            _ => self,
+        }
+    }
+
+    /// The same, ended by this segment of a copy.
+    #[must_use]
+    pub fn in_segment(self, number: usize) -> Sense {
+        Sense { command_specific: u16::try_from(number).ok().map(u32::from), ..self }
+    }
+
+    /// The same, pointing at a byte of the segment's descriptor.
+    #[must_use]
+    pub fn in_segment_byte(self, at: u16) -> Sense {
+        Sense { specific: Specific::Segment { byte: at }, ..self }
+    }
+
+    /// The same with a progress indication.
+    #[must_use]
+    pub fn in_progress(self, share: u16) -> Sense {
+        Sense { specific: Specific::Progress(share), ..self }
+    }
+
+    /// Whether another sense tells the same condition, wherever it points.
+    pub fn is_same_condition(&self, other: &Sense) -> bool {
+        (self.key, self.code, self.qualifier) == (other.key, other.code, other.qualifier)
+    }
+
+    /// A place beyond what the pointer can say is left out.
+    fn points(self, place: Place, at: usize) -> Sense {
+        match u16::try_from(at) {
+            Ok(byte) => Sense { specific: Specific::Field { place, byte, bit: None }, ..self },
+            Err(_) => self,
+        }
+    }
+
+    /// SENSE KEY SPECIFIC with SKSV, if there is any (tables 52 to 55).
+    fn key_specific(&self) -> Option<[u8; 3]> {
+        const SKSV: u8 = 0x80;
+        const IN_CDB: u8 = 0x40;
+        const SEGMENT_DESCRIPTOR: u8 = 0x20;
+        const BIT_VALID: u8 = 0x08;
+        let (flags, value) = match self.specific {
+            Specific::Nothing => return None,
+            Specific::Field { place, byte, bit } => {
+                let place = if place == Place::Cdb { IN_CDB } else { 0 };
+                (place | bit.map_or(0, |bit| BIT_VALID | bit), byte)
+            }
+            Specific::Segment { byte } => (SEGMENT_DESCRIPTOR, byte),
+            Specific::Progress(share) => (0, share),
+        };
+        let [high, low] = value.to_be_bytes();
+        Some([SKSV | flags, high, low])
     }
 
     /// The bytes.
@@ -113,51 +235,62 @@ impl Sense {
             bytes[0] |= 0x80;
             bytes[3..7].copy_from_slice(&information.to_be_bytes());
         }
-        if let Some(pointer) = self.field_pointer() {
-            bytes[15..18].copy_from_slice(&pointer);
+        if let Some(specific) = self.command_specific {
+            bytes[8..12].copy_from_slice(&specific.to_be_bytes());
+        }
+        if let Some(specific) = self.key_specific() {
+            bytes[15..18].copy_from_slice(&specific);
         }
         bytes
     }
 
     /// Section 4.5.2.
     fn descriptor(&self) -> Vec<u8> {
+        const INFORMATION: u8 = 0x00;
+        const COMMAND_SPECIFIC: u8 = 0x01;
+        const KEY_SPECIFIC: u8 = 0x02;
+        const VALID: u8 = 0x80;
         let mut bytes = vec![0x72, self.key, self.code, self.qualifier, 0, 0, 0, 0];
         if let Some(information) = self.information {
-            bytes.extend_from_slice(&[0x00, 0x0a, 0x80, 0x00]);
+            bytes.extend_from_slice(&[INFORMATION, 0x0a, VALID, 0]);
             bytes.extend_from_slice(&information.to_be_bytes());
         }
-        if let Some([flags, high, low]) = self.field_pointer() {
-            bytes.extend_from_slice(&[0x02, 0x06, 0, 0, flags, high, low, 0]);
+        if let Some(specific) = self.command_specific {
+            bytes.extend_from_slice(&[COMMAND_SPECIFIC, 0x0a, 0, 0]);
+            bytes.extend_from_slice(&u64::from(specific).to_be_bytes());
+        }
+        if let Some([flags, high, low]) = self.key_specific() {
+            bytes.extend_from_slice(&[KEY_SPECIFIC, 0x06, 0, 0, flags, high, low, 0]);
         }
         bytes[7] = (bytes.len() - 8) as u8;
         bytes
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// How a command ends that is not carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// CHECK CONDITION.
+    Check(Sense),
+    /// RESERVATION CONFLICT, which has no sense data.
+    ReservationConflict,
+}
 
-    #[test]
-    fn both_formats_carry_key_code_and_information() {
-        let sense = Sense::MISCOMPARE_DURING_VERIFY.at(0x1234);
-        let fixed = sense.encode(SenseFormat::Fixed);
-        assert_eq!(fixed, [0xf0, 0, 0x0e, 0, 0, 0x12, 0x34, 10, 0, 0, 0, 0, 0x1d, 0, 0, 0, 0, 0]);
-        let descriptor = sense.encode(SenseFormat::Descriptor);
-        assert_eq!(descriptor[..8], [0x72, 0x0e, 0x1d, 0, 0, 0, 0, 12]);
-        assert_eq!(descriptor[8..], [0, 0x0a, 0x80, 0, 0, 0, 0, 0, 0, 0, 0x12, 0x34]);
-    }
-
-    #[test]
-    fn an_illegal_field_is_pointed_at() {
-        let sense = Sense::INVALID_FIELD_IN_CDB.in_byte(2);
-        assert_eq!(sense.encode(SenseFormat::Fixed)[15..], [0xc0, 0, 2]);
-        assert_eq!(sense.encode(SenseFormat::Descriptor)[7..], [8, 0x02, 0x06, 0, 0, 0xc0, 0, 2, 0]);
-    }
-
-    #[test]
-    fn a_wide_information_value_is_left_out_of_fixed_sense() {
-        let fixed = Sense::LBA_OUT_OF_RANGE.at(1 << 32).encode(SenseFormat::Fixed);
-        assert_eq!(fixed[0], 0x70, "VALID must not be set");
+impl Refusal {
+    /// The status that the command ends with.
+    pub fn status(&self) -> u8 {
+        match self {
+            Refusal::Check(_) => status::CHECK_CONDITION,
+            Refusal::ReservationConflict => status::RESERVATION_CONFLICT,
+        }
     }
 }
+
+impl From<Sense> for Refusal {
+    fn from(sense: Sense) -> Self {
+        Refusal::Check(sense)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,9 @@
 //! What the decoder knows of a logical unit.
 
+use crate::features::Features;
 use crate::limits::BLOCK;
 use crate::mode::ModeState;
+use crate::topology::Topology;
 
 /// Whether an initiator may change a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +21,16 @@ pub enum WriteCache {
     Through,
 }
 
+/// Whose commands one task set holds (TST of the control mode page).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TaskSets {
+    /// Those of all initiators.
+    #[default]
+    One,
+    /// Those of one I_T nexus: order and aborts do not reach beyond it.
+    PerNexus,
+}
+
 /// What names a unit for good (design I2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LunIdentity {
@@ -27,6 +39,17 @@ pub struct LunIdentity {
     pub uuid: [u8; 16],
     pub serial: String,
     pub product: String,
+}
+
+/// What WRITE ATOMIC can do, in logical blocks (SBC-4 section 6.6.4). All zero: nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AtomicLimits {
+    /// The longest write.
+    pub blocks: u32,
+    /// Where it may begin; zero and one are anywhere.
+    pub alignment: u32,
+    /// What its length is a multiple of; zero and one are any length.
+    pub granularity: u32,
 }
 
 /// A unit at the time of one command.
@@ -42,6 +65,12 @@ pub struct Unit<'a> {
     pub mode: ModeState,
     /// Bytes that are allocated and released together.
     pub allocation: u32,
+    /// What the driver carries out beyond the basic commands.
+    pub features: Features,
+    pub atomic: AtomicLimits,
+    pub task_sets: TaskSets,
+    /// The ports, where the driver tells them.
+    pub topology: Option<Topology<'a>>,
 }
 
 impl Unit<'_> {

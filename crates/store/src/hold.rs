@@ -2,7 +2,9 @@
 //!
 //! Picture: a striped count of the writers inside, and a flag. A writer adds itself and looks at the flag; only when
 //! it finds it set does it take the slow path and sleep until the hold ends. A hold sets the flags of all its gates,
-//! in ascending order of id, and waits until each count is zero.
+//! in ascending order of id, and only then waits until each count is zero: the writers inside leave side by side, and
+//! none comes in behind them. It ends in the same two steps: no sleeper is woken before every flag is clear, or the first
+//! one would take the processor from those that still wait.
 //!
 //! What always holds: while a hold is live no writer is inside its gates; a hold ends once, by release or by its
 //! deadline, under its own lock, and a cut runs under the same lock, so a cut never meets a writer. Nobody needs to
@@ -34,9 +36,19 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     held: AtomicBool,
+    /// Whether the holder waits for writers to leave; while it does not, leaving wakes nobody.
+    draining: AtomicBool,
     inside: Stripes,
-    holder: Mutex<Option<Arc<Live>>>,
-    changed: Condvar,
+    state: Mutex<State>,
+    opened: Condvar,
+    left: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    holder: Option<Arc<Live>>,
+    /// Threads that sleep until the hold ends.
+    sleepers: usize,
 }
 
 /// A writer inside a gate; leaves when dropped.
@@ -73,64 +85,88 @@ impl Gate {
 
     pub(crate) fn leave(&self, stripe: Stripe) {
         self.inside.sub(stripe);
-        if self.held.load(SeqCst) {
+        if self.draining.load(SeqCst) {
             // The lock orders this wake-up after the holder's look at the count.
-            drop(lock(&self.holder));
-            self.changed.notify_all();
+            drop(lock(&self.state));
+            self.left.notify_one();
         }
     }
 
     fn wait_until_open(&self) {
-        let mut holder = lock(&self.holder);
-        while let Some(live) = holder.clone() {
-            let left = live.deadline.since(now());
-            if left.is_zero() {
-                drop(holder);
-                live.end(End::Expired);
-                holder = lock(&self.holder);
-            } else {
-                holder = self.changed.wait_timeout(holder, left).unwrap_or_else(|p| p.into_inner()).0;
-            }
+        let mut state = lock(&self.state);
+        while let Some(live) = state.holder.clone() {
+            state = self.wait_for(&live, state, live.deadline.since(now()));
         }
     }
 
-    /// Closes the gate for `live` and waits until nobody is inside. False if the deadline came first.
-    fn close(&self, live: &Arc<Live>) -> bool {
-        let mut holder = lock(&self.holder);
-        loop {
-            let left = live.deadline.since(now());
-            match holder.clone() {
-                _ if left.is_zero() => return false,
-                Some(other) if Arc::ptr_eq(&other, live) => {
-                    if self.inside.sum() == 0 {
-                        return true;
-                    }
-                }
-                Some(other) if other.deadline <= now() => {
-                    drop(holder);
-                    other.end(End::Expired);
-                    holder = lock(&self.holder);
-                    continue;
-                }
-                Some(_) => {}
-                None => {
-                    *holder = Some(live.clone());
-                    self.held.store(true, SeqCst);
-                    continue;
-                }
-            }
-            // Another hold's deadline may come before ours; look again at least every 10 ms.
-            let pause = left.min(Duration::from_millis(10));
-            holder = self.changed.wait_timeout(holder, pause).unwrap_or_else(|p| p.into_inner()).0;
+    /// Sleeps until `live` ends, or for `limit`; ends it if its lease is over.
+    fn wait_for<'a>(
+        &'a self,
+        live: &Live,
+        mut state: MutexGuard<'a, State>,
+        limit: Duration,
+    ) -> MutexGuard<'a, State> {
+        if live.deadline <= now() {
+            drop(state);
+            live.end(End::Expired);
+            return lock(&self.state);
         }
+        state.sleepers += 1;
+        let mut state = self.opened.wait_timeout(state, limit).unwrap_or_else(|p| p.into_inner()).0;
+        state.sleepers -= 1;
+        state
+    }
+
+    /// Closes the gate for `live`, when it is nobody else's. False if the deadline came first.
+    fn close(&self, live: &Arc<Live>) -> bool {
+        let mut state = lock(&self.state);
+        while let Some(other) = state.holder.clone() {
+            let left = live.deadline.since(now());
+            if left.is_zero() {
+                return false;
+            }
+            state = self.wait_for(&other, state, left.min(other.deadline.since(now())));
+        }
+        state.holder = Some(live.clone());
+        self.held.store(true, SeqCst);
+        true
+    }
+
+    /// Waits until nobody is inside the gate, which `live` has closed. False if the deadline came first.
+    fn drain(&self, live: &Live) -> bool {
+        if self.inside.sum() == 0 {
+            return true;
+        }
+        let mut state = lock(&self.state);
+        self.draining.store(true, SeqCst);
+        let emptied = loop {
+            if self.inside.sum() == 0 {
+                break true;
+            }
+            let left = live.deadline.since(now());
+            if left.is_zero() {
+                break false;
+            }
+            // Whoever leaves wakes us; the limit is for the sum's sake, which is not one moment of all stripes.
+            let limit = left.min(Duration::from_millis(10));
+            state = self.left.wait_timeout(state, limit).unwrap_or_else(|p| p.into_inner()).0;
+        };
+        self.draining.store(false, SeqCst);
+        emptied
     }
 
     fn open(&self, live: &Live) {
-        let mut holder = lock(&self.holder);
-        if holder.as_ref().is_some_and(|held| std::ptr::eq(&**held, live)) {
-            *holder = None;
+        let mut state = lock(&self.state);
+        if state.holder.as_ref().is_some_and(|held| std::ptr::eq(&**held, live)) {
+            state.holder = None;
             self.held.store(false, SeqCst);
-            self.changed.notify_all();
+        }
+    }
+
+    /// Wakes those who wait for the gate to open, if there are any.
+    fn wake(&self) {
+        if lock(&self.state).sleepers > 0 {
+            self.opened.notify_all();
         }
     }
 }
@@ -158,10 +194,13 @@ impl fmt::Debug for Live {
 impl Live {
     fn end(&self, how: End) {
         let mut ended = lock(&self.ended);
-        if ended.is_none() {
-            *ended = Some(how);
-            self.gates.iter().for_each(|gate| gate.open(self));
+        if ended.is_some() {
+            return;
         }
+        *ended = Some(how);
+        self.gates.iter().for_each(|gate| gate.open(self));
+        drop(ended);
+        self.gates.iter().for_each(|gate| gate.wake());
     }
 
     fn timed_out(&self) -> Error {
@@ -189,13 +228,12 @@ impl Hold {
         let gates = gates.into_iter().map(|(_, gate)| gate).collect();
         let live = Arc::new(Live { deadline: now() + lease, lease, gates, ended: Mutex::new(None) });
         let hold = Hold { live: live.clone(), ids };
-        match live.gates.iter().all(|gate| gate.close(&live)) {
-            true => Ok(hold),
-            false => {
-                live.end(End::Expired);
-                Err(live.timed_out())
-            }
+        if live.gates.iter().all(|gate| gate.close(&live)) && live.gates.iter().all(|gate| gate.drain(&live))
+        {
+            return Ok(hold);
         }
+        // Dropping what came about of it opens the gates again.
+        Err(live.timed_out())
     }
 
     /// The held devices.
@@ -221,5 +259,87 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         self.live.end(End::Released);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{sync::atomic::Ordering::Relaxed, thread};
+
+    const LEASE: Duration = Duration::from_secs(5);
+
+    fn gates<const N: usize>() -> [Arc<Gate>; N] {
+        std::array::from_fn(|_| Arc::default())
+    }
+
+    fn take(gates: &[Arc<Gate>], lease: Duration) -> Result<Hold> {
+        Hold::take((1..).map(ThinId).zip(gates.iter().cloned()).collect(), lease)
+    }
+
+    fn is_open(gate: &Gate) -> bool {
+        gate.try_enter().map(|stripe| gate.leave(stripe)).is_some()
+    }
+
+    #[test]
+    fn all_gates_are_closed_before_any_writer_is_waited_for() {
+        let gates: [_; 3] = gates();
+        let inside = gates[0].enter();
+        thread::scope(|scope| {
+            let taking = scope.spawn(|| take(&gates, LEASE));
+            while gates.iter().any(|gate| is_open(gate)) {
+                assert!(
+                    !taking.is_finished(),
+                    "it waited for the writer at the first gate, with others open"
+                );
+                thread::yield_now();
+            }
+            assert!(!taking.is_finished(), "it did not wait for the writer");
+            drop(inside);
+            drop(taking.join().unwrap().unwrap());
+        });
+        assert!(gates.iter().all(|gate| is_open(gate)));
+    }
+
+    #[test]
+    fn a_hold_that_does_not_come_about_leaves_all_gates_open() {
+        let gates: [_; 2] = gates();
+        let inside = gates[1].enter();
+        assert_eq!(take(&gates, Duration::from_millis(20)).unwrap_err().code(), ErrorCode::HoldWritesTimeout);
+        drop(inside);
+        assert!(gates.iter().all(|gate| is_open(gate)));
+    }
+
+    #[test]
+    fn holds_that_overlap_follow_each_other_with_no_writer_in_any() {
+        let gates: [_; 4] = gates();
+        let inside = [(); 4].map(|()| AtomicBool::new(false));
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for (gate, inside) in gates.iter().zip(&inside) {
+                let over = &over;
+                scope.spawn(move || {
+                    while !over.load(Relaxed) {
+                        let _inside = gate.enter();
+                        inside.store(true, SeqCst);
+                        thread::yield_now();
+                        inside.store(false, SeqCst);
+                    }
+                });
+            }
+            let holders = [0..3, 1..4].map(|range| {
+                let (gates, inside) = (&gates[range.clone()], &inside[range]);
+                scope.spawn(move || {
+                    for _ in 0..200 {
+                        let hold = take(gates, LEASE).unwrap();
+                        assert!(inside.iter().all(|inside| !inside.load(SeqCst)));
+                        drop(hold);
+                    }
+                })
+            });
+            let held = holders.map(|holder| holder.join().is_ok());
+            over.store(true, Relaxed);
+            assert_eq!(held, [true, true]);
+        });
     }
 }

@@ -10,7 +10,7 @@ use std::fmt;
 use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use umbra_scsi::mode::ModeState;
-use umbra_scsi::{Access, LunIdentity, Unit, WriteCache};
+use umbra_scsi::{Access, AtomicLimits, Features, LunIdentity, TaskSets, Unit, WriteCache};
 
 /// What an initiator sees, by number.
 pub(crate) type LunMap<U> = BTreeMap<u16, Arc<Slot<U>>>;
@@ -77,6 +77,10 @@ impl<U: LogicalUnit> Slot<U> {
             cache,
             mode: self.state.mode(),
             allocation: self.unit.allocation_bytes(),
+            features: Features::NONE,
+            atomic: AtomicLimits::default(),
+            task_sets: TaskSets::One,
+            topology: None,
         }
     }
 }

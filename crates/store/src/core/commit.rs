@@ -132,12 +132,18 @@ impl Core {
     }
 }
 
+/// Metadata blocks in one write: 1 MiB.
+const BLOCKS_PER_WRITE: usize = 256;
+
 /// Writes the blocks of a commit, neighbours together.
 fn write_blocks(meta: &dyn BlockFile, commit: &umbra_thin::Commit) -> io::Result<()> {
     let mut blocks: Vec<_> = commit.blocks.iter().collect();
     blocks.sort_unstable_by_key(|block| block.number);
-    for run in blocks.chunk_by(|a, b| a.number + 1 == b.number) {
-        let bytes: Vec<u8> = run.iter().flat_map(|block| block.bytes()).copied().collect();
+    let mut bytes = Vec::new();
+    let runs = blocks.chunk_by(|a, b| a.number + 1 == b.number);
+    for run in runs.flat_map(|run| run.chunks(BLOCKS_PER_WRITE)) {
+        bytes.clear();
+        run.iter().for_each(|block| bytes.extend_from_slice(block.bytes()));
         meta.write_at(&bytes, run[0].number * 4096)?;
     }
     Ok(())

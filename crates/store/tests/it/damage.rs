@@ -2,6 +2,7 @@
 
 use crate::{
     judge::check_closed,
+    sim::node,
     support::{BLOCK, cut, open, params, volume},
 };
 use std::{fs, path::Path};
@@ -115,8 +116,8 @@ fn a_mark_is_lifted_from_a_sound_pool_and_from_no_other() {
     // The same with a mapping leaf that does not hold: a count is wrong, which only the whole check sees.
     let mut image = fs::read(&path).unwrap();
     mark(&mut image);
-    let leaf = (1..64).find(|block| is_mapping_leaf(&image[block * 4096..][..4096])).unwrap();
-    image[leaf * 4096 + 40] ^= 0x10;
+    let (leaf, _) = node::blocks(&image).find(|(_, block)| node::is_mapping_leaf(block)).unwrap();
+    image[leaf as usize * 4096 + 40] ^= 0x10;
     fs::write(&path, &image).unwrap();
     let store = open(dir.path());
     assert_eq!(store.usage().mode, Mode::ReadOnly);
@@ -124,9 +125,4 @@ fn a_mark_is_lifted_from_a_sound_pool_and_from_no_other() {
     assert!(DEVICES.map(|id| readable(&store, id)).contains(&40));
     drop(store);
     assert_eq!(fs::read(&path).unwrap(), image, "a pool that is served read-only is not written");
-}
-
-fn is_mapping_leaf(page: &[u8]) -> bool {
-    let field = |at: usize| u32::from_le_bytes(page[at..at + 4].try_into().unwrap());
-    field(4) == 2 && field(24) == 8 && field(16) > 10
 }

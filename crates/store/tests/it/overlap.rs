@@ -121,17 +121,6 @@ fn die_again_after_recovery(sim: &Sim, moment: usize) {
     }
 }
 
-/// Calls `meet` when the file is about to be written next, once.
-fn at_next_write(sim: &Sim, file: usize, meet: impl FnOnce() + Send + 'static) {
-    let meet = Mutex::new(Some(meet));
-    sim.set_hook(Some(Arc::new(move |written, what| {
-        if (written, what) == (file, Operation::Change) {
-            let meet = meet.lock().unwrap().take();
-            meet.into_iter().for_each(|meet| meet());
-        }
-    })));
-}
-
 /// A block is mapped in memory and its record is not in the log yet: a write beside it, to the same block, would be in
 /// place; if it were acknowledged now, the death of the process would take the block, and it with the block.
 #[test]
@@ -140,7 +129,7 @@ fn a_write_in_place_waits_for_the_record_of_the_block_it_is_in() {
     run.create(1);
     let (volume, sim) = (run.volume(1).unwrap(), run.sim.clone());
     let (tell, neighbour) = mpsc::channel::<Span>();
-    at_next_write(&run.sim, LOG, {
+    run.sim.at_next(LOG, Operation::Change, {
         let volume = volume.clone();
         move || {
             // Reading is right, and does not open the direct door.
@@ -178,7 +167,7 @@ fn a_write_over_a_failed_commit(at: usize) {
     store.create(ThinId(1)).unwrap();
     let volume = store.open(ThinId(1), SIZE).unwrap();
     write(&volume, 0, 1).unwrap();
-    at_next_write(&sim, DATA, {
+    sim.at_next(DATA, Operation::Change, {
         let (sim, store) = (sim.clone(), store.clone());
         move || {
             let failure = Some(Failure { at, how: How::Once(ErrorKind::Other) });

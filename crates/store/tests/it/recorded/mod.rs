@@ -8,7 +8,7 @@ mod steps;
 
 pub use promise::{After, Promise};
 
-use crate::sim::{DATA, Faults, LOG, META, SECTOR, Sim};
+use crate::sim::{Faults, SECTOR, Sim};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use umbra_base::{ErrorCode, Result};
 use umbra_store::{
@@ -121,7 +121,7 @@ impl Run {
 
     /// Another run on what this one left, which was closed; the store is there if it could be opened.
     pub fn going_on(&self, faults: Faults) -> Self {
-        let sim = Sim::with([META, DATA, LOG].map(|file| self.sim.content(file)));
+        let sim = self.sim.copy();
         sim.set_faults(faults);
         let devices = self.devices.iter().map(|(id, device)| (*id, device.copied((0, 0)))).collect();
         let sizes = vec![Sizes { span: (0, 0), ..*self.sizes.last().unwrap() }];

@@ -58,6 +58,11 @@ impl Content {
         self.size = size;
     }
 
+    /// Whether nothing of it takes space.
+    pub fn is_hole(&self) -> bool {
+        self.sectors.is_empty()
+    }
+
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = vec![0; self.size as usize];
         self.read(&mut bytes, 0);

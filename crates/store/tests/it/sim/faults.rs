@@ -1,10 +1,7 @@
 //! What goes wrong on purpose: lies of the disk, which sweeps must notice, and errors, which the store must bear.
 
-use super::{LOG, META};
+use super::{LOG, META, node};
 use std::{collections::HashMap, io};
-
-const SUPERBLOCK_SALT: u32 = 160_774;
-const NODE_SALT: u32 = 121_107;
 
 /// What goes wrong.
 #[derive(Clone, Copy, Default)]
@@ -20,6 +17,10 @@ pub struct Faults {
     pub in_place: bool,
     /// The superblock has a counter beyond its first sector, so that tearing it between sectors breaks its checksum.
     pub long_superblock: bool,
+    /// This file's next flush fails, and only that.
+    pub failing_flush: Option<usize>,
+    /// This block of the metadata cannot be read.
+    pub unreadable: Option<u64>,
     pub failure: Option<Failure>,
 }
 
@@ -77,6 +78,11 @@ impl Trouble {
     pub fn meet(&mut self, file: usize, operation: Operation) -> Option<io::Error> {
         let number = self.operations;
         self.operations += 1;
+        if operation == Operation::Flush
+            && self.faults.failing_flush.take_if(|failing| *failing == file).is_some()
+        {
+            return Some(io::Error::other("injected"));
+        }
         let Failure { at, how } = self.faults.failure?;
         if number == at {
             self.failed_file = Some(file);
@@ -113,7 +119,7 @@ impl Trouble {
             self.superblocks += 1;
             let mut superblock = bytes.to_vec();
             superblock[2048..2056].copy_from_slice(&self.superblocks.to_le_bytes());
-            seal(&mut superblock, SUPERBLOCK_SALT);
+            node::seal_superblock(&mut superblock);
             superblock
         })
     }
@@ -124,40 +130,12 @@ impl Trouble {
             return Vec::new();
         }
         let nodes = bytes.chunks_exact(4096).zip((offset..).step_by(4096));
-        let tables = nodes.filter(|(node, _)| is_table_of_devices(node));
+        let tables = nodes.filter(|(table, _)| node::is_table_of_devices(table));
         tables
-            .filter_map(|(node, at)| self.details.insert(number(node, 32), at).map(|old| (node, old)))
-            .map(|(node, old)| (old, moved(node, old / 4096)))
+            .filter_map(|(table, at)| {
+                self.details.insert(node::keys(table).next()?, at).map(|old| (table, old))
+            })
+            .map(|(table, old)| (old, node::moved(table, old / 4096)))
             .collect()
     }
-}
-
-fn number(bytes: &[u8], at: usize) -> u64 {
-    bytes[at..at + 8].iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
-}
-
-/// A leaf (dm-thin format section 5) with values of 24 bytes (section 6) and with entries.
-fn is_table_of_devices(node: &[u8]) -> bool {
-    let word = |at: usize| number(node, at) as u32;
-    word(4) == 2 && word(24) == 24 && word(16) > 0
-}
-
-/// The node as it would stand in another block.
-fn moved(node: &[u8], block: u64) -> Vec<u8> {
-    let mut node = node.to_vec();
-    node[8..16].copy_from_slice(&block.to_le_bytes());
-    seal(&mut node, NODE_SALT);
-    node
-}
-
-/// Puts a block's checksum right (dm-thin format section 3).
-fn seal(block: &mut [u8], salt: u32) {
-    let sum = !crc32c(&block[4..]) ^ salt;
-    block[..4].copy_from_slice(&sum.to_le_bytes());
-}
-
-/// CRC-32C (RFC 3720 appendix B.4), a bit at a time.
-fn crc32c(bytes: &[u8]) -> u32 {
-    let step = |crc: u32, _| crc >> 1 ^ if crc & 1 == 1 { 0x82F6_3B78 } else { 0 };
-    !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
 }

@@ -1,6 +1,6 @@
 //! One of the disk's three files, as the store sees it.
 
-use super::{Event, Sim, State, faults::Operation};
+use super::{Event, META, Sim, State, faults::Operation};
 use std::{io, sync::MutexGuard};
 use umbra_store::backing::BlockFile;
 
@@ -48,10 +48,14 @@ impl BlockFile for SimFile {
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.call_hook(Operation::Read);
         let state = self.begin(Operation::Read)?;
         let content = &state.now[self.index];
         if offset + buf.len() as u64 > content.size() {
             return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if self.index == META && state.trouble.faults.unreadable == Some(offset / 4096) {
+            return Err(io::Error::other("injected"));
         }
         content.read(buf, offset);
         Ok(())
@@ -73,13 +77,13 @@ impl BlockFile for SimFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut state = self.begin(Operation::Flush)?;
-        if state.trouble.faults.lying_flush != Some(self.index) {
-            state.record(Event::Sync { file: self.index });
-        }
-        drop(state);
+        let flushed = self.begin(Operation::Flush).map(|mut state| {
+            if state.trouble.faults.lying_flush != Some(self.index) {
+                state.record(Event::Sync { file: self.index });
+            }
+        });
         self.call_hook(Operation::Flush);
-        Ok(())
+        flushed
     }
 
     fn allocate(&self, _: u64, _: u64) -> io::Result<()> {

@@ -9,6 +9,7 @@
 mod content;
 mod faults;
 mod file;
+pub mod node;
 mod replay;
 
 pub use content::{Content, SECTOR};
@@ -69,7 +70,8 @@ pub enum Loss {
     MachineSome(u64),
 }
 
-/// Called before each write and after each flush, with the file, outside of every lock of the disk.
+/// Called before each read and write, and after each flush, done or failed, before that is told; with the file, outside of
+/// every lock of the disk.
 pub type Hook = Arc<dyn Fn(usize, Operation) + Send + Sync>;
 
 struct State {
@@ -105,6 +107,11 @@ impl Sim {
         Sim(Arc::new(Mutex::new(State { base, now, events, trouble: Trouble::default(), hook: None })))
     }
 
+    /// A disk with the same content, on which nothing has happened.
+    pub fn copy(&self) -> Self {
+        Self::with(self.state().now.clone())
+    }
+
     /// A pool of our own that was just made, all of it flushed: so small that looking at all of it takes no time.
     pub fn with_pool(metadata_blocks: u64, data_blocks: u64, block_bytes: u64) -> Self {
         let data_block_sectors = (block_bytes / SECTOR as u64) as u32;
@@ -118,6 +125,17 @@ impl Sim {
 
     pub fn set_hook(&self, hook: Option<Hook>) {
         self.state().hook = hook;
+    }
+
+    /// Calls `meet` at the next such operation on the file, once.
+    pub fn at_next(&self, file: usize, operation: Operation, meet: impl FnOnce() + Send + 'static) {
+        let meet = Mutex::new(Some(meet));
+        self.set_hook(Some(Arc::new(move |met, what| {
+            if (met, what) == (file, operation) {
+                let meet = meet.lock().unwrap().take();
+                meet.into_iter().for_each(|meet| meet());
+            }
+        })));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -141,6 +159,24 @@ impl Sim {
     /// Whether a flush of this file has failed.
     pub fn failed_to_flush(&self, file: usize) -> bool {
         self.state().events.iter().any(|event| matches!(event, Event::FailedSync { file: f } if *f == file))
+    }
+
+    /// For each commit, how many holes were made in the data between its superblock and the next.
+    pub fn holes_after_commits(&self) -> Vec<usize> {
+        let mut holes = Vec::new();
+        for event in &self.state().events {
+            match event {
+                Event::Write { file: META, offset: 0, .. } => holes.push(0),
+                Event::Punch { file: DATA, .. } => *holes.last_mut().unwrap() += 1,
+                _ => {}
+            }
+        }
+        holes
+    }
+
+    /// The disk with other metadata.
+    pub fn with_metadata(&self, metadata: Content) -> Self {
+        Self::with([metadata, self.content(DATA), self.content(LOG)])
     }
 
     pub fn content(&self, file: usize) -> Content {

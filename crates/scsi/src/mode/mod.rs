@@ -1,13 +1,18 @@
-//! Mode parameters: SPC-4 sections 6.9 to 6.12 and 7.5, SBC-3 section 6.4.
+//! Mode parameters: MODE SENSE and MODE SELECT, SPC-4 sections 6.11 to 6.14 and 7.5.
 //!
-//! Two pages: caching (08h; nothing changeable, WCE is as design A2 says) and control (0Ah; D_SENSE and SWP changeable).
-//! Nothing is saved: a restart brings the defaults back.
+//! Nothing is saved: a restart, and a reset of the unit, bring the defaults back. What always holds: a MODE SELECT that is
+//! refused changes nothing; what it sets, MODE SENSE shows.
 
+mod pages;
+
+use crate::bytes::{be16, put};
 use crate::cdb::{Cdb, truncated};
 use crate::limits::{BLOCK, MODE_LIST_BYTES};
 use crate::plan::Plan;
 use crate::sense::{Sense, SenseFormat};
-use crate::unit::{Access, Unit, WriteCache};
+use crate::threshold::Thresholds;
+use crate::unit::Unit;
+use pages::{Page, Values};
 
 /// What MODE SELECT can change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -16,6 +21,8 @@ pub struct ModeState {
     pub sense_format: SenseFormat,
     /// SWP.
     pub software_write_protect: bool,
+    /// The logical block provisioning page, where thresholds are offered.
+    pub thresholds: Thresholds,
 }
 
 /// Which of the two layouts of the parameter header a command uses.
@@ -32,56 +39,6 @@ impl Header {
             Header::Ten => 8,
         }
     }
-}
-
-const CACHING: u8 = 0x08;
-const CONTROL: u8 = 0x0a;
-const ALL_PAGES: u8 = 0x3f;
-const D_SENSE: u8 = 0x04;
-const SWP: u8 = 0x08;
-
-/// Page control: which values are wanted (SPC-4 table 145).
-#[derive(Clone, Copy)]
-enum Values {
-    Current,
-    Changeable,
-    Default,
-}
-
-fn caching(unit: &Unit<'_>, values: Values) -> Vec<u8> {
-    const WCE: u8 = 0x04;
-    let mut page = vec![0; 20];
-    (page[0], page[1]) = (CACHING, 18);
-    if let (Values::Current | Values::Default, WriteCache::Back) = (values, unit.cache) {
-        page[2] = WCE;
-    }
-    page
-}
-
-fn control(unit: &Unit<'_>, values: Values) -> Vec<u8> {
-    /// QUEUE ALGORITHM MODIFIER 1: simple tasks may be reordered without restriction.
-    const UNRESTRICTED: u8 = 0x10;
-    let state = match values {
-        Values::Current => unit.mode,
-        Values::Default => ModeState::default(),
-        Values::Changeable => {
-            ModeState { sense_format: SenseFormat::Descriptor, software_write_protect: true }
-        }
-    };
-    let mut page = vec![0; 12];
-    (page[0], page[1]) = (CONTROL, 10);
-    if state.sense_format == SenseFormat::Descriptor {
-        page[2] |= D_SENSE;
-    }
-    if state.software_write_protect {
-        page[4] |= SWP;
-    }
-    if !matches!(values, Values::Changeable) {
-        page[3] = UNRESTRICTED;
-        // Busy timeout period: unlimited.
-        (page[8], page[9]) = (0xff, 0xff);
-    }
-    page
 }
 
 pub(crate) fn sense6(cdb: &Cdb<'_>, unit: &Unit<'_>) -> Result<Plan, Sense> {
@@ -101,7 +58,7 @@ fn sense(cdb: &Cdb<'_>, unit: &Unit<'_>, header: Header, allocation: usize) -> R
         2 => Values::Default,
         _ => return Err(Sense::SAVING_NOT_SUPPORTED),
     };
-    let pages = pages(cdb.u8(2) & 0x3f, cdb.u8(3), unit, values)?;
+    let pages = wanted_pages(cdb.u8(2) & 0x3f, cdb.u8(3), unit, values)?;
     let descriptor = match (cdb.has(1, DBD), header) {
         (true, _) => Vec::new(),
         (false, Header::Ten) if cdb.has(1, LLBAA) => long_descriptor(unit),
@@ -113,21 +70,28 @@ fn sense(cdb: &Cdb<'_>, unit: &Unit<'_>, header: Header, allocation: usize) -> R
     Ok(Plan::Reply(truncated(bytes, allocation)))
 }
 
-fn pages(code: u8, subpage: u8, unit: &Unit<'_>, values: Values) -> Result<Vec<u8>, Sense> {
-    match (code, subpage) {
-        (CACHING, 0) => Ok(caching(unit, values)),
-        (CONTROL, 0) => Ok(control(unit, values)),
-        (ALL_PAGES, 0 | 0xff) => Ok([caching(unit, values), control(unit, values)].concat()),
-        _ => Err(Sense::INVALID_FIELD_IN_CDB.in_byte(2)),
+/// One page, all pages, or those with their subpages (SPC-4 section 6.13, mode page code usage).
+fn wanted_pages(code: u8, subpage: u8, unit: &Unit<'_>, values: Values) -> Result<Vec<u8>, Sense> {
+    const ALL_PAGES: u8 = 0x3f;
+    const ALL_SUBPAGES: u8 = 0xff;
+    let is_wanted = |page: &&Page| {
+        (code == ALL_PAGES || page.code == code) && (subpage == ALL_SUBPAGES || page.subpage == subpage)
+    };
+    if code == ALL_PAGES && !matches!(subpage, 0 | ALL_SUBPAGES) {
+        return Err(Sense::INVALID_FIELD_IN_CDB.in_byte(3));
     }
+    let mut wanted = pages::offered(unit).filter(is_wanted).peekable();
+    if wanted.peek().is_none() {
+        return Err(Sense::INVALID_FIELD_IN_CDB.in_byte(2).in_bit(5));
+    }
+    Ok(wanted.flat_map(|page| page.bytes(unit, values)).collect())
 }
 
-/// The device-specific parameter has WP and DPOFUA (SBC-3 section 6.4.1).
+/// The device-specific parameter has WP and DPOFUA (SBC-3 section 6.4).
 fn parameter_header(unit: &Unit<'_>, header: Header, descriptor: &[u8], pages: usize) -> Vec<u8> {
     const WP: u8 = 0x80;
     const DPOFUA: u8 = 0x10;
-    let protected = unit.access == Access::ReadOnly || unit.mode.software_write_protect;
-    let device = DPOFUA | if protected { WP } else { 0 };
+    let device = DPOFUA | if unit.writable().is_err() { WP } else { 0 };
     let following = header.bytes() + descriptor.len() + pages;
     match header {
         Header::Six => vec![(following - 1) as u8, 0, device, descriptor.len() as u8],
@@ -147,9 +111,9 @@ fn short_descriptor(unit: &Unit<'_>) -> Vec<u8> {
 }
 
 fn long_descriptor(unit: &Unit<'_>) -> Vec<u8> {
-    let mut bytes = unit.blocks().to_be_bytes().to_vec();
-    bytes.extend_from_slice(&[0; 4]);
-    bytes.extend_from_slice(&(BLOCK as u32).to_be_bytes());
+    let mut bytes = vec![0; 16];
+    put(&mut bytes, 0, &unit.blocks().to_be_bytes());
+    put(&mut bytes, 12, &(BLOCK as u32).to_be_bytes());
     bytes
 }
 
@@ -172,7 +136,8 @@ fn plan_select(cdb: &Cdb<'_>, list: usize, header: Header) -> Result<Plan, Sense
 }
 
 /// The state after a MODE SELECT with this parameter list. Pages may differ from the current values only where they
-/// are changeable; nothing changes on a refusal.
+/// are changeable; nothing changes on a refusal. Where the state changed, all other nexuses of the unit get
+/// [`Sense::MODE_PARAMETERS_CHANGED`].
 pub fn select(list: &[u8], header: Header, unit: &Unit<'_>) -> Result<ModeState, Sense> {
     if list.is_empty() {
         return Ok(unit.mode);
@@ -180,9 +145,9 @@ pub fn select(list: &[u8], header: Header, unit: &Unit<'_>) -> Result<ModeState,
     let Some((head, rest)) = list.split_at_checked(header.bytes()) else {
         return Err(Sense::PARAMETER_LIST_LENGTH_ERROR);
     };
-    let descriptor = match header {
-        Header::Six => usize::from(head[3]),
-        Header::Ten => usize::from(u16::from_be_bytes([head[6], head[7]])),
+    let (at, descriptor) = match header {
+        Header::Six => (3, usize::from(head[3])),
+        Header::Ten => (6, usize::from(be16(head, 6))),
     };
     let Some((descriptor, mut pages)) = rest.split_at_checked(descriptor) else {
         return Err(Sense::PARAMETER_LIST_LENGTH_ERROR);
@@ -190,38 +155,11 @@ pub fn select(list: &[u8], header: Header, unit: &Unit<'_>) -> Result<ModeState,
     let same_descriptor =
         descriptor.is_empty() || descriptor == short_descriptor(unit) || descriptor == long_descriptor(unit);
     if !same_descriptor {
-        return Err(Sense::INVALID_FIELD_IN_PARAMETER_LIST);
+        return Err(Sense::INVALID_FIELD_IN_PARAMETER_LIST.in_list(at));
     }
     let mut state = unit.mode;
     while !pages.is_empty() {
-        pages = select_page(pages, unit, &mut state)?;
+        pages = pages::select(pages, list.len() - pages.len(), unit, &mut state)?;
     }
     Ok(state)
-}
-
-/// Takes one page off the list.
-fn select_page<'a>(list: &'a [u8], unit: &Unit<'_>, state: &mut ModeState) -> Result<&'a [u8], Sense> {
-    let code = list[0] & 0x3f;
-    let (current, changeable) = match list[0] {
-        CACHING | 0x88 => (caching(unit, Values::Current), caching(unit, Values::Changeable)),
-        CONTROL | 0x8a => (control(unit, Values::Current), control(unit, Values::Changeable)),
-        _ => return Err(Sense::INVALID_FIELD_IN_PARAMETER_LIST),
-    };
-    if list.get(1) != current.get(1) {
-        return Err(Sense::INVALID_FIELD_IN_PARAMETER_LIST);
-    }
-    let Some((page, rest)) = list.split_at_checked(current.len()) else {
-        return Err(Sense::PARAMETER_LIST_LENGTH_ERROR);
-    };
-    let illegal =
-        page.iter().zip(&current).zip(&changeable).skip(2).any(|((new, old), may)| (new ^ old) & !may != 0);
-    if illegal {
-        return Err(Sense::INVALID_FIELD_IN_PARAMETER_LIST);
-    }
-    if code == CONTROL {
-        state.sense_format =
-            if page[2] & D_SENSE != 0 { SenseFormat::Descriptor } else { SenseFormat::Fixed };
-        state.software_write_protect = page[4] & SWP != 0;
-    }
-    Ok(rest)
 }
