@@ -37,6 +37,8 @@ pub const IMMEDIATE_COMMANDS: usize = 16;
 pub const TASK_MANAGEMENT_REQUESTS: usize = 16;
 /// PDUs of one connection that we reject before we end it.
 pub const REJECTS: u32 = 64;
+/// Keys of one login.
+pub const LOGIN_KEYS: usize = 256;
 /// PDUs of one login.
 pub const LOGIN_PDUS: u32 = 64;
 /// Silence after which the peer is pinged.

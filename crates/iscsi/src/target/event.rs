@@ -1,7 +1,7 @@
 //! What a connection tells its driver, and what the driver tells it back.
 
-use crate::chap::{CHALLENGE_BYTES, Secret};
-use crate::pdu::{FrameError, Lun, TextError};
+use crate::chap::Secret;
+use crate::pdu::{FrameError, Lun};
 
 /// Session types (RFC 7143 section 13.21).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,13 +114,6 @@ pub struct Mutual {
     pub secret: Secret,
 }
 
-/// A fresh challenge, random; made by the driver.
-#[derive(Debug, Clone, Copy)]
-pub struct Challenge {
-    pub id: u8,
-    pub bytes: [u8; CHALLENGE_BYTES],
-}
-
 /// How a command ended.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Completion<'a> {
@@ -167,8 +160,6 @@ pub enum CloseReason {
     PingTimeout { seconds: u64 },
     #[error(transparent)]
     Frame(#[from] FrameError),
-    #[error(transparent)]
-    Text(#[from] TextError),
     #[error("PDU with opcode {opcode:#04x} {when}")]
     UnexpectedPdu { opcode: u8, when: &'static str },
     #[error("command number {found} where {expected} was next on the only connection")]

@@ -59,18 +59,9 @@ enum What {
 /// What to do with a PDU whose data has come, if it is legal.
 pub(super) type Outcome = Result<Option<Event>, Refused>;
 
-/// A PDU that cannot be taken.
+/// A PDU that is answered Reject, with this reason.
 #[derive(Debug)]
-pub(super) enum Refused {
-    Reject(u8),
-    Close(CloseReason),
-}
-
-impl From<CloseReason> for Refused {
-    fn from(reason: CloseReason) -> Self {
-        Refused::Close(reason)
-    }
-}
+pub(super) struct Refused(pub u8);
 
 impl Full {
     pub fn new(now: Instant, kind: SessionKind, negotiated: Negotiated, cid: u16, queue_depth: u32) -> Self {
@@ -144,15 +135,14 @@ impl Full {
         let Some(Arriving { bhs, what }) = self.arriving.take() else { return Ok(None) };
         let outcome = match what {
             What::Drop => Ok(None),
-            What::Reject(reason) => Err(Refused::Reject(reason)),
+            What::Reject(reason) => Err(Refused(reason)),
             What::Command(tag) => Ok(self.command_arrived(link, tag, bhs.data_len() as u32)),
             What::Data(pdu) => Ok(self.data_arrived(link, &pdu, bhs.data_len() as u32)),
             What::Request(request) => self.request(params, link, &request, data),
         };
         match outcome {
             Ok(event) => Ok(event),
-            Err(Refused::Reject(reason)) => self.reject(link, &bhs, reason).map(|()| None),
-            Err(Refused::Close(reason)) => Err(reason),
+            Err(Refused(reason)) => self.reject(link, &bhs, reason).map(|()| None),
         }
     }
 
@@ -211,10 +201,8 @@ impl Full {
 
     fn text(&mut self, params: &Params, link: &mut Link, pdu: &Text, data: &[u8]) -> Result<(), Refused> {
         let transfer_tag = self.tasks.next_transfer_tag();
-        let answer = self.text.handle(params, self.kind, &mut self.negotiated, pdu, data, transfer_tag)?;
-        let Some((header, data)) = answer else {
-            return Err(Refused::Reject(reject_reason::PROTOCOL_ERROR));
-        };
+        let answer = self.text.handle(params, self.kind, &mut self.negotiated, pdu, data, transfer_tag);
+        let (header, data) = answer.ok_or(Refused(reject_reason::PROTOCOL_ERROR))?;
         self.open_window(link);
         link.respond(header, &data);
         Ok(())

@@ -11,10 +11,10 @@ use crate::pdu::{Lun, RESERVED_TAG};
 impl Full {
     pub(super) fn task_management(&mut self, pdu: &TaskManagement) -> Outcome {
         if self.kind == SessionKind::Discovery || pdu.task_tag == RESERVED_TAG {
-            return Err(Refused::Reject(reject_reason::PROTOCOL_ERROR));
+            return Err(Refused(reject_reason::PROTOCOL_ERROR));
         }
         if self.management.len() >= TASK_MANAGEMENT_REQUESTS {
-            return Err(Refused::Reject(reject_reason::IMMEDIATE_COMMAND_REJECT));
+            return Err(Refused(reject_reason::IMMEDIATE_COMMAND_REJECT));
         }
         self.management.push(pdu.task_tag);
         Ok(Some(Event::TaskManagement(TaskManagementRequest {

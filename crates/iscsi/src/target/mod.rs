@@ -34,9 +34,10 @@ mod task;
 mod tests;
 mod text;
 
+pub use crate::chap::Challenge;
 pub use event::{
-    Aborted, Challenge, CloseReason, Command, Completion, DataTo, Event, Initiator, Mutual, Resend,
-    SessionKind, SessionRequest, TaskManagementRequest,
+    Aborted, CloseReason, Command, Completion, DataTo, Event, Initiator, Mutual, Resend, SessionKind,
+    SessionRequest, TaskManagementRequest,
 };
 pub use link::Transmit;
 pub use negotiate::RESEND_KEY;
@@ -44,7 +45,7 @@ pub use params::{Authentication, Params, Portal};
 
 use crate::limits::{LOGIN_DATA_SEGMENT, LOGIN_TIME, RECV_DATA_SEGMENT};
 use crate::pdu::response::LoginResponse;
-use crate::pdu::{Bhs, Digests, FrameError, Lun, Request, TextList};
+use crate::pdu::{Bhs, Digests, FrameError, Lun, Request};
 use full::Full;
 use link::Link;
 use login::{LoginState, Refusal, Step};
@@ -148,17 +149,13 @@ impl Connection {
 
     fn follow_login(&mut self, step: Result<Step, Refusal>) {
         match step {
-            Ok(Step::Answer(header, answers)) => self.send_login(header, &answers),
+            Ok(Step::Answer(header, text)) => self.link.respond(header, &text),
             Ok(Step::Identify { initiator, kind }) => {
                 self.events.push_back(Event::Identify { initiator, kind })
             }
             Ok(Step::Ready(request)) => self.events.push_back(Event::SessionReady(request)),
             Err(refusal) => self.refuse_login(refusal),
         }
-    }
-
-    fn send_login(&mut self, header: LoginResponse, answers: &TextList) {
-        self.link.respond(header, &answers.encode());
     }
 
     fn refuse_login(&mut self, Refusal { status, why }: Refusal) {
@@ -172,7 +169,7 @@ impl Connection {
             status,
             ..LoginResponse::default()
         };
-        self.send_login(header, &TextList::new());
+        self.link.respond(header, &[]);
         self.close(CloseReason::LoginRefused { status, why });
     }
 
@@ -191,11 +188,11 @@ impl Connection {
         if self.closed.is_some() {
             return;
         }
-        let Some((header, answers)) = state.accept(tsih) else { return };
+        let Some((header, text)) = state.accept(tsih) else { return };
         let (kind, cid, negotiated) = (state.kind(), state.request().cid, state.negotiated.clone());
         let full = Full::new(now, kind, negotiated, cid, self.params.queue_depth);
         full.open_window(&mut self.link);
-        self.send_login(header, &answers);
+        self.link.respond(header, &text);
         self.link.digests = full.negotiated().digests;
         self.framing = (full.negotiated().digests, RECV_DATA_SEGMENT);
         self.phase = Phase::Full(Box::new(full));

@@ -152,7 +152,7 @@ impl Task {
         };
         let announces_more = !header.final_bit && immediate < total;
         if announces_more && !rules.initial_r2t {
-            let end = total.min(rules.first_burst());
+            let end = total.min(rules.first_burst);
             task.sequences.push(Sequence { transfer_tag: RESERVED_TAG, end, next_data_sn: 0 });
         }
         if let Some(fault) = task.first_fault(rules, immediate) {
@@ -170,7 +170,7 @@ impl Task {
         if immediate > 0 && (!rules.immediate_data || !self.header.write) {
             return Some(Fault::UnexpectedUnsolicitedData);
         }
-        if immediate > self.total.min(rules.first_burst()) {
+        if immediate > self.total.min(rules.first_burst) {
             return Some(Fault::IncorrectAmountOfData);
         }
         (announces_more && rules.initial_r2t).then_some(Fault::UnexpectedUnsolicitedData)

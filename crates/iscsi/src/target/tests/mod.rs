@@ -1,9 +1,11 @@
 //! Scripts of whole sessions: what an initiator sends against what the target answers, in simulated time.
 
+mod both_sides;
 mod chap;
 mod digests;
 mod discovery;
 mod hostile;
+mod initiators;
 mod login;
 mod management;
 mod pair;
@@ -17,7 +19,7 @@ use crate::chap::Secret;
 use crate::limits::*;
 use crate::pdu::request::*;
 use crate::pdu::response::*;
-use crate::pdu::{Expects, FrameReader, HeaderStep, RESERVED_TAG, Receiver, Response, write_pdu};
+use crate::pdu::{Expects, FrameReader, HeaderStep, RESERVED_TAG, Receiver, Response, TextList, write_pdu};
 use pair::{Pair, login, params, status_of};
 use proptest::prelude::*;
 use std::collections::HashMap;
@@ -29,3 +31,4 @@ const INITIATOR: &str = "iqn.2026-01.test:host-a";
 const WRITE_10: u8 = 0x2a;
 const READ_10: u8 = 0x28;
 const CHECK: u8 = 0x02;
+const CHALLENGE: Challenge = Challenge { id: 5, bytes: [9; 16] };

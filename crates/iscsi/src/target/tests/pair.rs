@@ -21,6 +21,7 @@ pub struct Pair {
     pub digests: Digests,
     pub cmd_sn: u32,
     pub secret: Option<&'static str>,
+    pub mutual: Option<&'static str>,
     pub known: bool,
     /// Whether [`Event::Solicit`] is answered at once.
     pub roomy: bool,
@@ -78,6 +79,7 @@ impl Pair {
             digests: Digests::default(),
             cmd_sn: 1,
             secret: None,
+            mutual: None,
             known: true,
             roomy: true,
             solicits: Vec::new(),
@@ -202,10 +204,16 @@ impl Pair {
             match event {
                 Event::Identify { .. } => {
                     let who = match self.known {
-                        true => Initiator::Known { secret: self.secret.map(Secret::new), mutual: None },
+                        true => Initiator::Known {
+                            secret: self.secret.map(Secret::new),
+                            mutual: self.mutual.map(|secret| Mutual {
+                                name: "the-array".to_owned(),
+                                secret: Secret::new(secret),
+                            }),
+                        },
                         false => Initiator::Unknown,
                     };
-                    self.target.admit(who, Challenge { id: 5, bytes: [9; 16] });
+                    self.target.admit(who, CHALLENGE);
                 }
                 Event::SessionReady(_) => self.target.accept(self.now, 7),
                 Event::Solicit { tag, total } => {
