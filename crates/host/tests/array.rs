@@ -20,7 +20,7 @@ use std::{
 use umbra_base::{ErrorCode, LunId};
 use umbra_host::attach::{self, Attachment, Credentials, Designators, DeviceWish, Endpoint, Spec};
 use umbra_target::{
-    Access, Directory, HostLogin, LogicalUnit, LunEntry, LunIdentity, MappedRun, MediumError, PortalAuth,
+    Access, Directory, HostLogin, KeepNothing, LogicalUnit, LunEntry, LunIdentity, MappedRun, MediumError, PortalAuth,
     Secret, Target, TargetConfig,
 };
 
@@ -109,7 +109,7 @@ impl Bench {
     }
 
     fn start(&mut self) {
-        let target = Target::new(TargetConfig::new("iqn.2026-01.io.umbra:array"), Arc::new(Known)).unwrap();
+        let target = Target::new(TargetConfig::new("iqn.2026-01.io.umbra:array"), Arc::new(Known), Arc::new(KeepNothing)).unwrap();
         target.set_luns(HOST, vec![self.entry(7, Access::ReadWrite)]);
         let _ = fs::remove_file(self.socket());
         target.listen_unix(&self.socket()).unwrap();

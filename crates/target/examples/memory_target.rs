@@ -10,7 +10,8 @@ use memory::MemoryUnit;
 use std::io::Read;
 use std::sync::{Arc, OnceLock, Weak};
 use umbra_target::{
-    Access, Directory, HostLogin, LunEntry, LunIdentity, PortalAuth, Secret, Target, TargetConfig,
+    Access, Directory, HostLogin, KeepNothing, LunEntry, LunIdentity, PortalAuth, Secret, Target,
+    TargetConfig,
 };
 
 /// Lets everybody in; who comes for the first time is shown the LUNs.
@@ -47,8 +48,11 @@ fn main() -> umbra_base::Result<()> {
     let luns =
         vec![lun(0, 64, Access::ReadWrite), lun(1, 1024, Access::ReadWrite), lun(2, 64, Access::ReadOnly)];
     let directory = Arc::new(Everybody { target: OnceLock::new(), secret, luns });
-    let target =
-        Target::new(TargetConfig::new("iqn.2026-01.test.umbra:memory"), Arc::clone(&directory) as _)?;
+    let target = Target::new(
+        TargetConfig::new("iqn.2026-01.test.umbra:memory"),
+        Arc::clone(&directory) as _,
+        Arc::new(KeepNothing),
+    )?;
     let _only_once = directory.target.set(Arc::downgrade(&target));
     let bad = |error| {
         umbra_base::Error::new(umbra_base::ErrorCode::InvalidArgument, format!("{addr:?}")).because(error)

@@ -1,22 +1,30 @@
 //! What all shards of a target and its handle share. None of it is touched for a command.
 
-use crate::book::{Book, Place};
-use crate::config::{Directory, TargetConfig};
+use crate::book::{Book, Place, SessionInfo};
+use crate::config::{Directory, Keeper, TargetConfig};
 use crate::fence::Fence;
 use crate::host::Host;
 use crate::message::{Message, post};
-use crate::slot::{LunMap, Slot, UnitState, lock};
+use crate::slot::{LunMap, Slot, lock};
 use crate::unit::{LogicalUnit, LunEntry};
-use std::collections::{BTreeMap, HashMap};
+use crate::unit_state::UnitState;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
+use umbra_base::{Error, ErrorCode, Result};
 use umbra_iscsi::target::{CloseReason, Portal};
 use umbra_ring::{Remote, Workers};
+use umbra_scsi::reservation::{InitiatorPort, Reservations};
+use umbra_scsi::topology::Port;
+
+/// The group of the unix socket; those of TCP portals count up from 1.
+pub(crate) const LOCAL_GROUP: u16 = 0x8000;
 
 /// See the module.
 pub(crate) struct Common<U: LogicalUnit> {
     pub config: TargetConfig,
     pub directory: Arc<dyn Directory>,
+    pub keeper: Arc<dyn Keeper>,
     pub book: Book,
     pub workers: Arc<Workers>,
     /// Those that change units.
@@ -26,7 +34,7 @@ pub(crate) struct Common<U: LogicalUnit> {
     remotes: OnceLock<Vec<Remote<Message<U>>>>,
     /// By the initiator's name in lower case.
     hosts: Mutex<HashMap<String, Arc<Host<U>>>>,
-    units: Mutex<HashMap<[u8; 16], Weak<UnitState>>>,
+    units: Mutex<HashMap<[u8; 16], Weak<UnitState<U>>>>,
     /// Addresses that are listened on, and their groups.
     listening: Mutex<Vec<(SocketAddr, u16)>>,
 }
@@ -34,13 +42,14 @@ pub(crate) struct Common<U: LogicalUnit> {
 impl<U: LogicalUnit> Common<U> {
     pub fn new(
         config: TargetConfig,
-        directory: Arc<dyn Directory>,
+        (directory, keeper): (Arc<dyn Directory>, Arc<dyn Keeper>),
         (workers, changers): (Workers, Workers),
         shards: usize,
     ) -> Self {
         Common {
             config,
             directory,
+            keeper,
             book: Book::default(),
             workers: Arc::new(workers),
             changers,
@@ -65,28 +74,66 @@ impl<U: LogicalUnit> Common<U> {
         Arc::clone(lock(&self.hosts).entry(initiator.to_ascii_lowercase()).or_default())
     }
 
-    /// The view that these entries are: slots of `old` where nothing changed.
+    /// The view that these entries are: slots of `old` where nothing changed. A unit whose reservations cannot be read is
+    /// left out, so that no host writes where it was fenced.
     pub fn slots(&self, old: &LunMap<U>, luns: Vec<LunEntry<U>>) -> LunMap<U> {
-        luns.into_iter()
-            .map(|entry| match old.get(&entry.number).filter(|slot| slot.serves(&entry)) {
-                Some(slot) => (entry.number, Arc::clone(slot)),
-                None => {
-                    let state = self.unit_state(entry.identity.uuid);
-                    (entry.number, Arc::new(Slot::new(entry, state)))
+        let slot = |entry: LunEntry<U>| {
+            if let Some(slot) = old.get(&entry.number).filter(|slot| slot.serves(&entry)) {
+                return Some((entry.number, Arc::clone(slot)));
+            }
+            match self.unit_state(&entry) {
+                Ok(state) => Some((entry.number, Arc::new(Slot::new(entry, state)))),
+                Err(error) => {
+                    let (lun, serial) = (entry.number, &entry.identity.serial);
+                    tracing::error!(lun, serial, %error, "a LUN is not shown: its reservations cannot be read");
+                    None
                 }
-            })
-            .collect::<BTreeMap<_, _>>()
+            }
+        };
+        luns.into_iter().filter_map(slot).collect()
     }
 
-    fn unit_state(&self, uuid: [u8; 16]) -> Arc<UnitState> {
+    fn unit_state(&self, entry: &LunEntry<U>) -> Result<Arc<UnitState<U>>> {
+        let uuid = entry.identity.uuid;
         let mut units = lock(&self.units);
         units.retain(|_, state| state.strong_count() > 0);
         if let Some(state) = units.get(&uuid).and_then(Weak::upgrade) {
-            return state;
+            state.set_unit(&entry.unit);
+            return Ok(state);
         }
-        let state = Arc::new(UnitState::default());
+        let reservations = match self.keeper.reservations(uuid)? {
+            None => Reservations::default(),
+            Some(bytes) => Reservations::decode(&bytes)
+                .map_err(|error| Error::new(ErrorCode::Corrupt, format!("saved reservations: {error}")))?
+                .after_power_on(),
+        };
+        let state = Arc::new(UnitState::new(uuid, &entry.unit, reservations));
         units.insert(uuid, Arc::downgrade(&state));
-        state
+        Ok(state)
+    }
+
+    /// Keeps a unit's reservations where they are to survive, and nothing where they are not.
+    pub fn keep(&self, unit: [u8; 16], reservations: &Reservations) -> Result<()> {
+        let bytes = reservations.persists().then(|| reservations.encode());
+        self.keeper.save_reservations(unit, bytes.as_deref())
+    }
+
+    /// All units that somebody sees.
+    pub fn unit_states(&self) -> Vec<Arc<UnitState<U>>> {
+        lock(&self.units).values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Every port of the target.
+    pub fn ports(&self) -> Arc<[Port]> {
+        let mut groups: Vec<u16> = lock(&self.listening).iter().map(|(_, group)| *group).collect();
+        groups.push(LOCAL_GROUP);
+        groups.into_iter().map(|group| Port { relative: group, portal_group: group }).collect()
+    }
+
+    /// Initiator ports that are logged in.
+    pub fn initiators(&self) -> Vec<InitiatorPort> {
+        let port = |info: SessionInfo| InitiatorPort::new(&info.initiator.to_ascii_lowercase(), info.isid);
+        self.book.sessions().into_iter().filter_map(port).collect()
     }
 
     /// Notes an address that is listened on; its group comes back.

@@ -62,3 +62,32 @@ pub struct HostLogin {
     /// How we prove who we are, if it asks for that; without it such a login fails.
     pub mutual: Option<Mutual>,
 }
+
+/// Keeps what must outlive the target: persistent reservations with APTPL (SPC-4 section 5.13). Called by workers and by
+/// [`Target::set_luns`](crate::Target::set_luns); may block.
+pub trait Keeper: Send + Sync + 'static {
+    /// Keeps the reservations of a unit, or forgets them. Durable on return.
+    fn save_reservations(&self, unit: [u8; 16], bytes: Option<&[u8]>) -> umbra_base::Result<()>;
+    /// What was kept last.
+    fn reservations(&self, unit: [u8; 16]) -> umbra_base::Result<Option<Vec<u8>>>;
+}
+
+/// Keeps nothing: reservations end with the target, and APTPL is refused.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct KeepNothing;
+
+impl Keeper for KeepNothing {
+    fn save_reservations(&self, _unit: [u8; 16], bytes: Option<&[u8]>) -> umbra_base::Result<()> {
+        match bytes {
+            None => Ok(()),
+            Some(_) => Err(umbra_base::Error::new(
+                umbra_base::ErrorCode::InvalidArgument,
+                "keep reservations: this target has no place for them",
+            )),
+        }
+    }
+
+    fn reservations(&self, _unit: [u8; 16]) -> umbra_base::Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+}

@@ -17,6 +17,7 @@
 mod book;
 mod common;
 mod config;
+mod copy;
 mod exclusion;
 mod fence;
 mod host;
@@ -29,13 +30,15 @@ mod slot;
 mod slow;
 mod target;
 mod unit;
+mod unit_state;
+mod watch;
 
 pub use book::SessionInfo;
-pub use config::{Directory, HostLogin, PortalAuth, TargetConfig};
+pub use config::{Directory, HostLogin, KeepNothing, Keeper, PortalAuth, TargetConfig};
 pub use target::Target;
 pub use umbra_base::Extent;
 pub use umbra_iscsi::chap::Secret;
 pub use umbra_iscsi::target::{Mutual, Resend};
 pub use umbra_ring::Backend;
 pub use umbra_scsi::{Access, LunIdentity};
-pub use unit::{LogicalUnit, LunEntry, MappedRun, MediumError};
+pub use unit::{LogicalUnit, LunEntry, MappedRun, MediumError, Space};

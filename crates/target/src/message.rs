@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use umbra_iscsi::target::{Authentication, Challenge, CloseReason, Initiator};
 use umbra_ring::{Buf, Remote};
-use umbra_scsi::Sense;
+use umbra_scsi::{Sense, reservation::Nexus};
 
 /// A portal, as its connections need to know it.
 #[derive(Debug, Clone)]
@@ -40,6 +40,17 @@ pub(crate) struct AtUnit {
     pub asker: u64,
 }
 
+/// What a change of reservations did to others.
+#[derive(Debug)]
+pub(crate) struct Aftermath {
+    pub unit: [u8; 16],
+    pub attentions: Vec<(Nexus, Sense)>,
+    /// Whose tasks at the unit end, but for the one that asked for it.
+    pub abort: Vec<Nexus>,
+    pub asker: u64,
+    pub tag: u32,
+}
+
 /// A message. Tokens of messages mean nothing, except where a worker answers for a task.
 #[derive(Debug)]
 pub(crate) enum Message<U> {
@@ -65,8 +76,16 @@ pub(crate) enum Message<U> {
     LoggedOut { id: u64 },
     /// A task's slow call has returned, with its buffer.
     Called { outcome: Outcome, buf: Option<Buf> },
+    /// A task's change of reservations is in force.
+    Changed { aftermath: Aftermath },
+    /// Reservations of a unit have changed.
+    Reserved { aftermath: Arc<Aftermath>, fence: Fence },
+    /// All shards have done their part of what a task began.
+    Settled { task: usize },
     /// A flush has returned.
     Flushed { outcome: Outcome },
+    /// A look at thresholds is over.
+    Watched,
     /// End everything, then the thread.
     Stop { fence: Fence },
 }

@@ -1,6 +1,6 @@
 //! How a command ended.
 
-use umbra_scsi::{Sense, SenseFormat, status};
+use umbra_scsi::{Refusal, Sense, SenseFormat, status};
 
 /// Status, and what goes with it.
 #[derive(Debug, Default)]
@@ -29,6 +29,14 @@ impl Outcome {
     /// CHECK CONDITION.
     pub fn check(sense: Sense, format: SenseFormat) -> Outcome {
         Outcome { status: status::CHECK_CONDITION, sense: sense.encode(format), ..Outcome::default() }
+    }
+
+    /// What a refusal says.
+    pub fn refused(refusal: Refusal, format: SenseFormat) -> Outcome {
+        match refusal {
+            Refusal::Check(sense) => Outcome::check(sense, format),
+            Refusal::ReservationConflict => Outcome::status(status::RESERVATION_CONFLICT),
+        }
     }
 
     /// Another status without data.

@@ -1,16 +1,21 @@
-//! A slot: one LUN of one initiator's view; and what all slots of one unit share.
+//! A slot: one LUN of one initiator's view.
 //!
 //! What always holds: a slot never changes. A view with another unit, access or size has another slot, so that whoever holds
 //! a slot knows what he was shown.
 
-use crate::exclusion::Exclusion;
+use crate::config::TargetConfig;
 use crate::unit::{LogicalUnit, LunEntry};
+use crate::unit_state::UnitState;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use umbra_scsi::mode::ModeState;
-use umbra_scsi::{Access, AtomicLimits, Features, LunIdentity, TaskSets, Unit, WriteCache};
+use umbra_scsi::limits::BLOCK;
+use umbra_scsi::topology::{Port, PortAccess, PortGroup, Topology};
+use umbra_scsi::{Access, AtomicLimits, Feature, Features, LunIdentity, TaskSets, Unit, WriteCache};
+
+/// What is carried out beyond the basic commands: all but ROD tokens.
+const FEATURES: Features = Features::ALL.without(Feature::RodTokens);
 
 /// What an initiator sees, by number.
 pub(crate) type LunMap<U> = BTreeMap<u16, Arc<Slot<U>>>;
@@ -23,30 +28,13 @@ pub(crate) struct Slot<U> {
     pub access: Access,
     /// The size that initiators were told.
     pub announced_bytes: u64,
-    pub state: Arc<UnitState>,
+    pub state: Arc<UnitState<U>>,
     /// Where the extents of its direct door lie.
     pub file: Option<Arc<File>>,
 }
 
-/// What all slots of one unit share, whoever sees it.
-#[derive(Debug, Default)]
-pub(crate) struct UnitState {
-    pub exclusion: Exclusion,
-    mode: Mutex<ModeState>,
-}
-
-impl UnitState {
-    pub fn mode(&self) -> ModeState {
-        *lock(&self.mode)
-    }
-
-    pub fn set_mode(&self, mode: ModeState) {
-        *lock(&self.mode) = mode;
-    }
-}
-
 impl<U: LogicalUnit> Slot<U> {
-    pub fn new(entry: LunEntry<U>, state: Arc<UnitState>) -> Self {
+    pub fn new(entry: LunEntry<U>, state: Arc<UnitState<U>>) -> Self {
         Slot {
             number: entry.number,
             announced_bytes: entry.unit.size_bytes(),
@@ -66,22 +54,41 @@ impl<U: LogicalUnit> Slot<U> {
             && self.announced_bytes == entry.unit.size_bytes()
     }
 
-    /// What the SCSI layer must know of the unit.
-    pub fn view<'a>(&'a self, vendor: &'a str, revision: &'a str, cache: WriteCache) -> Unit<'a> {
+    /// What the SCSI layer must know of the unit, as it is seen from `from`.
+    pub fn view<'a>(&'a self, config: &'a TargetConfig, from: &'a Viewpoint<'a>) -> Unit<'a> {
+        let atomic = self.unit.atomic_bytes() / BLOCK as u32;
         Unit {
-            vendor,
-            revision,
+            vendor: &config.vendor,
+            revision: &config.revision,
             identity: &self.identity,
             size_bytes: self.announced_bytes,
             access: self.access,
-            cache,
+            cache: from.cache,
             mode: self.state.mode(),
             allocation: self.unit.allocation_bytes(),
-            features: Features::NONE,
-            atomic: AtomicLimits::default(),
-            task_sets: TaskSets::One,
-            topology: None,
+            features: FEATURES,
+            atomic: AtomicLimits { blocks: atomic, alignment: 1, granularity: 1 },
+            // Order is kept within a session, and aborts do not reach beyond it.
+            task_sets: TaskSets::PerNexus,
+            topology: Some(Topology { target: &config.iqn, groups: &from.groups, through: from.through }),
         }
+    }
+}
+
+/// Where a unit is looked at from.
+#[derive(Debug)]
+pub(crate) struct Viewpoint<'a> {
+    cache: WriteCache,
+    groups: [PortGroup<'a>; 1],
+    /// Relative identifier of the port.
+    through: u16,
+}
+
+impl<'a> Viewpoint<'a> {
+    /// Through one of these ports. All of them lead to the same process, so that none is better (ALUA).
+    pub fn new(ports: &'a [Port], through: u16, cache: WriteCache) -> Self {
+        let access = PortAccess::ActiveOptimized;
+        Viewpoint { cache, groups: [PortGroup { number: 1, access, preferred: false, ports }], through }
     }
 }
 

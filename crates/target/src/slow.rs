@@ -4,17 +4,22 @@
 
 use crate::common::Common;
 use crate::limits::CHUNK;
-use crate::message::Message;
+use crate::message::{Aftermath, Message};
 use crate::outcome::Outcome;
-use crate::slot::Slot;
-use crate::unit::{LogicalUnit, MediumError};
+use crate::slot::{LunMap, Slot, Viewpoint};
+use crate::unit::{LogicalUnit, MediumError, Space};
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use umbra_ring::Buf;
+use umbra_scsi::copy::Operations;
 use umbra_scsi::provision::{self, Provisioning, StatusRun};
+use umbra_scsi::reservation::{Known, Nexus, Out};
+use umbra_scsi::threshold::{Resource, Resources, Scope};
+use umbra_scsi::topology::Port;
 use umbra_scsi::{
-    Compare, Durability, Extent as Blocks, Pattern, Plan, Release, Sense, WriteCache, limits::BLOCK,
+    Compare, Durability, Extent as Blocks, Pattern, Plan, Refusal, Release, Sense, WriteCache, limits::BLOCK,
+    log,
 };
 
 /// A plan for a worker.
@@ -23,6 +28,9 @@ pub(crate) struct Job<U: LogicalUnit> {
     pub slot: Arc<Slot<U>>,
     pub plan: Plan,
     pub cache: WriteCache,
+    pub ports: Arc<[Port]>,
+    pub through: u16,
+    pub viewer: Option<Viewer<U>>,
     /// Data that was sent, or room for data that is read.
     pub buf: Option<Buf>,
     /// Of the shard, in the unit's exclusion.
@@ -30,10 +38,24 @@ pub(crate) struct Job<U: LogicalUnit> {
     pub session: u64,
 }
 
+/// Whose command it is, for those that look beyond their own unit.
+pub(crate) struct Viewer<U> {
+    pub nexus: Nexus,
+    pub luns: Arc<LunMap<U>>,
+    pub copies: Arc<Mutex<Operations>>,
+}
+
 /// Carries a plan out.
 pub(crate) fn run<U: LogicalUnit>(mut job: Job<U>) -> Message<U> {
     let mut buf = job.buf.take();
     let format = job.slot.state.mode().sense_format;
+    if let Plan::PersistentReserveOut(out) = job.plan {
+        let sent = buf.take();
+        return match (Run { job: &job }).reserve(&out, sent.as_deref().unwrap_or_default()) {
+            Ok(aftermath) => Message::Changed { aftermath },
+            Err(refusal) => Message::Called { outcome: Outcome::refused(refusal, format), buf: None },
+        };
+    }
     let attempt = AssertUnwindSafe(|| Run { job: &job }.carry_out(&mut buf));
     let outcome = catch_unwind(attempt).unwrap_or_else(|_| {
         tracing::error!(session = job.session, lun = job.slot.number, "a logical unit panicked");
@@ -57,8 +79,8 @@ pub(crate) fn flush<U: LogicalUnit>(slot: &Slot<U>) -> Outcome {
 }
 
 /// One plan on its way.
-struct Run<'a, U: LogicalUnit> {
-    job: &'a Job<U>,
+pub(crate) struct Run<'a, U: LogicalUnit> {
+    pub job: &'a Job<U>,
 }
 
 impl<U: LogicalUnit> Run<'_, U> {
@@ -82,6 +104,13 @@ impl<U: LogicalUnit> Run<'_, U> {
             Plan::WriteSame { extent, pattern, release } => self.write_same(extent, pattern, release, sent),
             Plan::Unmap { list } => self.unmap(part(sent, 0, list as u64)?),
             Plan::LbaStatus { extent, allocation } => return self.lba_status(extent, allocation),
+            Plan::WriteAtomic { extent, durability } => {
+                let data = part(sent, 0, extent.bytes())?;
+                self.change(durability, |unit| unit.write_atomic(extent.offset(), data))
+            }
+            Plan::OrWrite { extent, durability } => self.or_write(extent, durability, sent),
+            Plan::LogSense(wanted) => return self.log_sense(wanted),
+            Plan::ExtendedCopy { form, list } => self.extended_copy(form, part(sent, 0, list as u64)?),
             // What the shard does by itself.
             _ => Err(Sense::INTERNAL_TARGET_FAILURE),
         };
@@ -112,7 +141,33 @@ impl<U: LogicalUnit> Run<'_, U> {
         self.settle(durability)
     }
 
-    fn settle(&self, durability: Durability) -> Result<(), Sense> {
+    pub(crate) fn viewer(&self) -> Result<&Viewer<U>, Sense> {
+        self.job.viewer.as_ref().ok_or(Sense::INTERNAL_TARGET_FAILURE)
+    }
+
+    /// Changes the unit's reservations: applied, kept, in force. What it did to others is for the shards.
+    fn reserve(&self, out: &Out, list: &[u8]) -> Result<Aftermath, Refusal> {
+        let job = self.job;
+        let viewer = self.viewer()?;
+        let ports: Vec<u16> = job.ports.iter().map(|port| port.relative).collect();
+        let known = Known { ports: &ports, initiators: &job.common.initiators() };
+        let state = &job.slot.state;
+        let _no_other_change = state.changing();
+        let before = state.reservations().clone();
+        let done = before.apply(out, list.get(..out.list).unwrap_or(list), &viewer.nexus, &known)?;
+        let kept = (before.persists(), done.state.persists());
+        if kept != (false, false)
+            && let Err(error) = job.common.keep(state.uuid, &done.state)
+        {
+            tracing::error!(session = job.session, lun = job.slot.number, %error, "reservations cannot be kept");
+            return Err(Sense::INSUFFICIENT_REGISTRATION_RESOURCES.into());
+        }
+        state.install(done.state);
+        let (attentions, abort) = (done.attentions, done.abort);
+        Ok(Aftermath { unit: state.uuid, attentions, abort, asker: job.session, tag: 0 })
+    }
+
+    pub(crate) fn settle(&self, durability: Durability) -> Result<(), Sense> {
         match durability {
             Durability::Cached => Ok(()),
             Durability::BeforeStatus => self.unit().flush().map_err(|error| self.failed("flush", &error)),
@@ -120,7 +175,7 @@ impl<U: LogicalUnit> Run<'_, U> {
     }
 
     /// When changes without a FUA bit must be durable.
-    fn by_cache(&self) -> Durability {
+    pub(crate) fn by_cache(&self) -> Durability {
         match self.job.cache {
             WriteCache::Back => Durability::Cached,
             WriteCache::Through => Durability::BeforeStatus,
@@ -182,8 +237,9 @@ impl<U: LogicalUnit> Run<'_, U> {
     }
 
     fn unmap(&self, list: &[u8]) -> Result<(), Sense> {
-        let config = &self.job.common.config;
-        let view = self.job.slot.view(&config.vendor, &config.revision, self.job.cache);
+        let job = self.job;
+        let viewpoint = Viewpoint::new(&job.ports, job.through, job.cache);
+        let view = job.slot.view(&job.common.config, &viewpoint);
         let all = provision::parse_unmap(list, &view)?;
         if all.is_empty() {
             return Ok(());
@@ -192,6 +248,23 @@ impl<U: LogicalUnit> Run<'_, U> {
         self.change(self.by_cache(), |unit| {
             all.iter().filter(real).try_for_each(|blocks| unit.unmap(blocks.offset(), blocks.bytes()))
         })
+    }
+
+    /// SBC-3 section 5.5: reading and writing are one step.
+    fn or_write(&self, blocks: Blocks, durability: Durability, sent: &[u8]) -> Result<(), Sense> {
+        let bits = part(sent, 0, blocks.bytes())?;
+        let alone = self.job.slot.state.exclusion.alone();
+        with_scratch(bits.len(), |bytes| {
+            self.unit().read(blocks.offset(), bytes).map_err(|error| self.failed("read", &error))?;
+            bytes.iter_mut().zip(bits).for_each(|(byte, bit)| *byte |= bit);
+            self.unit().write(blocks.offset(), bytes).map_err(|error| self.failed("write", &error))
+        })?;
+        drop(alone);
+        self.settle(durability)
+    }
+
+    fn log_sense(&self, wanted: log::Wanted) -> Result<Outcome, Sense> {
+        wanted.page(&resources(self.unit().space())).map(Outcome::reply)
     }
 
     fn lba_status(&self, blocks: Blocks, allocation: usize) -> Result<Outcome, Sense> {
@@ -205,7 +278,7 @@ impl<U: LogicalUnit> Run<'_, U> {
         Ok(Outcome::reply(provision::lba_status(&runs, allocation)))
     }
 
-    fn failed(&self, operation: &'static str, error: &MediumError) -> Sense {
+    pub(crate) fn failed(&self, operation: &'static str, error: &MediumError) -> Sense {
         failed(&self.job.slot, self.job.session, operation, error)
     }
 }
@@ -220,6 +293,15 @@ fn failed<U>(slot: &Slot<U>, session: u64, operation: &'static str, error: &Medi
         (MediumError::OutOfRange, _) => Sense::LBA_OUT_OF_RANGE,
         (MediumError::Io(_), "read" | "verify" | "lba status") => Sense::UNRECOVERED_READ_ERROR,
         (MediumError::Io(_), _) => Sense::WRITE_ERROR,
+    }
+}
+
+/// What a unit that does not know its space has: all there is, of nothing.
+pub(crate) fn resources(space: Option<Space>) -> Resources {
+    let space = space.unwrap_or(Space { available: u64::MAX, used: 0 });
+    Resources {
+        available: Resource { bytes: space.available, scope: Scope::Shared },
+        used: Resource { bytes: space.used, scope: Scope::Dedicated },
     }
 }
 
@@ -249,7 +331,7 @@ fn repeat<U: LogicalUnit>(unit: &U, blocks: Blocks, block: &[u8]) -> Result<(), 
 }
 
 /// Lends this worker's buffer.
-fn with_scratch<T>(len: usize, work: impl FnOnce(&mut [u8]) -> T) -> T {
+pub(crate) fn with_scratch<T>(len: usize, work: impl FnOnce(&mut [u8]) -> T) -> T {
     thread_local!(static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
     SCRATCH.with_borrow_mut(|scratch| {
         if scratch.len() < len {

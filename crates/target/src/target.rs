@@ -1,14 +1,14 @@
 //! The target as its owner holds it: portals, views, sessions. Everything else happens on the shards.
 
 use crate::book::SessionInfo;
-use crate::common::Common;
-use crate::config::{Directory, PortalAuth, TargetConfig};
+use crate::common::{Common, LOCAL_GROUP};
+use crate::config::{Directory, Keeper, PortalAuth, TargetConfig};
 use crate::fence::Fence;
 use crate::limits::{CHANGERS, JOBS, WORKERS};
-use crate::message::{Message, Portal, post};
+use crate::message::{Aftermath, Message, Portal, post};
 use crate::portal;
 use crate::shard::Server;
-use crate::slot::lock;
+use crate::slot::{Slot, lock};
 use crate::unit::{LogicalUnit, LunEntry};
 use std::fmt;
 use std::fs;
@@ -21,9 +21,6 @@ use umbra_base::{Error, Result};
 use umbra_iscsi::target::{Authentication, CloseReason};
 use umbra_ring::{Remote, Workers};
 
-/// The group of the unix socket; those of TCP portals count up from 1.
-const LOCAL_GROUP: u16 = 0x8000;
-
 /// An iSCSI target for units of one kind. One for each array.
 pub struct Target<U: LogicalUnit> {
     common: Arc<Common<U>>,
@@ -33,7 +30,11 @@ pub struct Target<U: LogicalUnit> {
 
 impl<U: LogicalUnit> Target<U> {
     /// A target without portals and LUNs; its shards run.
-    pub fn new(config: TargetConfig, directory: Arc<dyn Directory>) -> Result<Arc<Self>> {
+    pub fn new(
+        config: TargetConfig,
+        directory: Arc<dyn Directory>,
+        keeper: Arc<dyn Keeper>,
+    ) -> Result<Arc<Self>> {
         let shards = match config.shards {
             0 => thread::available_parallelism().map_or(1, usize::from),
             shards => shards,
@@ -41,7 +42,7 @@ impl<U: LogicalUnit> Target<U> {
         let workers =
             |threads| Workers::start(threads, JOBS).map_err(|e| Error::io("start the target's workers", e));
         let workers = (workers(WORKERS)?, workers(CHANGERS)?);
-        let common = Arc::new(Common::new(config, directory, workers, shards));
+        let common = Arc::new(Common::new(config, (directory, keeper), workers, shards));
         let started = (0..shards).map(|number| start(number, &common)).collect::<Result<Vec<_>>>()?;
         let (remotes, threads) = started.into_iter().unzip();
         common.set_remotes(remotes);
@@ -86,6 +87,35 @@ impl<U: LogicalUnit> Target<U> {
             for remote in self.common.remotes() {
                 let (host, old, new, fence) = (host.clone(), old.clone(), new.clone(), fence.clone());
                 post(remote, Message::View { host, old, new, fence });
+            }
+        });
+        let seen = |slot: &&Arc<Slot<U>>| !new.values().any(|kept| kept.identity.uuid == slot.identity.uuid);
+        old.values().filter(seen).for_each(|slot| self.forget_reservations(initiator, slot));
+    }
+
+    /// A host lost a unit: what it had registered there is gone.
+    fn forget_reservations(&self, initiator: &str, slot: &Slot<U>) {
+        let _no_other_change = slot.state.changing();
+        let outcome = {
+            let Some(reservations) = slot.state.reserved() else { return };
+            reservations.without(|port| port.name().eq_ignore_ascii_case(initiator))
+        };
+        if let Err(error) = self.common.keep(slot.identity.uuid, &outcome.state) {
+            // It comes back registered after a restart, which fences others at worst.
+            tracing::warn!(%error, lun = slot.number, "the end of a registration could not be kept");
+        }
+        slot.state.install(outcome.state);
+        let aftermath = Aftermath {
+            unit: slot.identity.uuid,
+            attentions: outcome.attentions,
+            abort: Vec::new(),
+            asker: 0,
+            tag: 0,
+        };
+        let aftermath = Arc::new(aftermath);
+        Fence::wait(|fence| {
+            for remote in self.common.remotes() {
+                post(remote, Message::Reserved { aftermath: aftermath.clone(), fence: fence.clone() });
             }
         });
     }

@@ -33,6 +33,21 @@ pub trait LogicalUnit: Send + Sync + 'static {
         4096
     }
 
+    /// Longest write that [`LogicalUnit::write_atomic`] takes, anywhere.
+    fn atomic_bytes(&self) -> u32 {
+        0
+    }
+    /// Gives this unit the very blocks of a range of another (or of its own), without a copy; both ranges are whole
+    /// multiples of [`LogicalUnit::allocation_bytes`]. False: it has to be copied. Durable on return.
+    fn share(&self, from: &Self, from_offset: u64, to_offset: u64, len: u64) -> Result<bool, MediumError> {
+        let _has_to_be_copied = (from, from_offset, to_offset, len);
+        Ok(false)
+    }
+    /// Space for blocks, as it is now.
+    fn space(&self) -> Option<Space> {
+        None
+    }
+
     /// The file that the extents of the direct door lie in; `None`: there is no direct door.
     fn data_file(&self) -> Option<Arc<File>> {
         None
@@ -50,6 +65,15 @@ pub trait LogicalUnit: Send + Sync + 'static {
     /// Ends planned I/O, all of which was carried out if `done`. A write is acknowledged only after this has returned Ok;
     /// one that fails may be tried at the other door.
     fn finish(&self, ticket: Self::Ticket, done: bool) -> Result<(), MediumError>;
+}
+
+/// Space behind a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that it could still allocate, if nobody else did.
+    pub available: u64,
+    /// Bytes that it has allocated.
+    pub used: u64,
 }
 
 /// A range that is allocated throughout, or not at all.

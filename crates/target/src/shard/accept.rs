@@ -121,6 +121,7 @@ impl<U: LogicalUnit> Server<U> {
             id,
             peer,
             portal,
+            ports: self.common.ports(),
             socket,
             core: Connection::new(params, self.now),
             touched: false,

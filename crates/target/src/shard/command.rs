@@ -6,17 +6,18 @@
 use super::{Kind, Server, connection::Queued, task::Task, task::Work, token};
 use crate::limits::{CALLS_PER_SESSION, OUTPUT_BYTES};
 use crate::outcome::Outcome;
-use crate::slot::Slot;
-use crate::slow::{self, Job};
+use crate::slot::{Slot, Viewpoint, lock};
+use crate::slow::{self, Job, Viewer};
 use crate::unit::LogicalUnit;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use umbra_iscsi::pdu::Lun;
 use umbra_iscsi::target::Command;
 use umbra_ring::Buf;
+use umbra_scsi::copy::Operations;
 use umbra_scsi::limits::BLOCK;
 use umbra_scsi::{
-    Absence, Durability, Extent as Blocks, Plan, Select, Sense, SenseFormat, WriteCache, mode, plan,
-    plan_missing, report,
+    Absence, Durability, Extent as Blocks, Plan, Refusal, Select, Sense, SenseFormat, WriteCache, admit,
+    mode, plan, plan_missing, report,
 };
 
 const ORDERED: u8 = 2;
@@ -40,6 +41,8 @@ struct Addressed<U> {
     cache: WriteCache,
     /// Bytes that it takes from the initiator.
     takes: Option<u64>,
+    /// It may touch other LUNs than its own.
+    copies: bool,
 }
 
 impl<U: LogicalUnit> Server<U> {
@@ -94,22 +97,27 @@ impl<U: LogicalUnit> Server<U> {
             return Ok(());
         };
         let format = slot.state.mode().sense_format;
-        let attention = number
-            .and_then(|number| nexus.attentions.get_mut(&number))
-            .and_then(|attentions| attentions.interrupt(command.cdb[0]));
-        if let Some(attention) = attention {
-            self.answer(c, command.tag, Outcome::check(attention, format), None);
+        let attentions = nexus.attentions.entry(slot.number).or_default();
+        let admitted = match slot.state.reserved() {
+            Some(reservations) => admit(&command.cdb, attentions, &reservations, &nexus.scsi),
+            None => attentions.interrupt(command.cdb[0]).map_or(Ok(()), |told| Err(Refusal::Check(told))),
+        };
+        if let Err(refusal) = admitted {
+            self.answer(c, command.tag, Outcome::refused(refusal, format), None);
             return Ok(());
         }
-        let config = &self.common.config;
-        let view = slot.view(&config.vendor, &config.revision, cache);
+        let conn = &self.conns[c];
+        let (ports, through) = (conn.ports.clone(), conn.portal.group);
+        let viewpoint = Viewpoint::new(&ports, through, cache);
+        let view = slot.view(&self.common.config, &viewpoint);
         let mut takes = None;
         let sent = data.as_ref().map_or(0, |data| data.len() as u64);
         let planned = plan(&command.cdb, &view).and_then(|plan| {
             takes = Some(plan.data_out());
             plan.with_data(sent)
         });
-        let at = Addressed { c, command, data, slot, format, cache, takes };
+        let copies = matches!(planned, Ok(Plan::ExtendedCopy { .. } | Plan::WriteUsingToken { .. }));
+        let at = Addressed { c, command, data, slot, format, cache, takes, copies };
         match planned {
             Ok(plan) => self.carry_out(at, plan),
             Err(sense) => {
@@ -134,7 +142,25 @@ impl<U: LogicalUnit> Server<U> {
                 Outcome::reply(self.report_luns(at.c, select, allocation))
             }
             Plan::ModeSelect { list, header } => self.mode_select(&at, list, header),
-            Plan::Verify { .. } | Plan::LbaStatus { .. } => {
+            Plan::Prefetch(_) => Outcome::good(),
+            Plan::PersistentReserveIn { report, allocation } => {
+                Outcome::reply(at.slot.state.reservations().report(report, allocation))
+            }
+            Plan::LegacyReservation(action) => self.reserve_legacy(at.c, &at.slot, action, at.format),
+            Plan::CopyAbort(id) => match lock(&self.copies(&at)).abort(id) {
+                Ok(()) => Outcome::good(),
+                Err(sense) => Outcome::check(sense, at.format),
+            },
+            Plan::CopyResults { wanted, id, allocation } => {
+                match lock(&self.copies(&at)).receive(wanted, id, at.format, allocation) {
+                    Ok(bytes) => Outcome::reply(bytes),
+                    Err(sense) => Outcome::check(sense, at.format),
+                }
+            }
+            Plan::Verify { .. }
+            | Plan::LbaStatus { .. }
+            | Plan::LogSense(_)
+            | Plan::PersistentReserveOut(_) => {
                 self.call(at, plan, Work::Elsewhere);
                 return Ok(());
             }
@@ -168,6 +194,12 @@ impl<U: LogicalUnit> Server<U> {
         report::luns(fields, select, allocation)
     }
 
+    /// The copies of a nexus at a unit.
+    fn copies(&mut self, at: &Addressed<U>) -> Arc<Mutex<Operations>> {
+        let nexus = self.conns[at.c].nexus.as_mut();
+        nexus.map_or_else(Arc::default, |nexus| nexus.copies.entry(at.slot.number).or_default().clone())
+    }
+
     fn request_sense(&mut self, at: &Addressed<U>, format: SenseFormat, allocation: usize) -> Outcome {
         let nexus = self.conns[at.c].nexus.as_mut();
         let attentions = nexus.and_then(|nexus| nexus.attentions.get_mut(&at.slot.number));
@@ -178,8 +210,9 @@ impl<U: LogicalUnit> Server<U> {
     }
 
     fn mode_select(&mut self, at: &Addressed<U>, list: usize, header: mode::Header) -> Outcome {
-        let config = &self.common.config;
-        let view = at.slot.view(&config.vendor, &config.revision, at.cache);
+        let conn = &self.conns[at.c];
+        let viewpoint = Viewpoint::new(&conn.ports, conn.portal.group, at.cache);
+        let view = at.slot.view(&self.common.config, &viewpoint);
         let data = at.data.as_deref().unwrap_or_default();
         match mode::select(&data[..list.min(data.len())], header, &view) {
             Ok(mode) if mode == at.slot.state.mode() => Outcome::good(),
@@ -258,14 +291,23 @@ impl<U: LogicalUnit> Server<U> {
     /// The same for a task that is there already.
     pub(super) fn call_for(&mut self, t: usize, plan: Plan, buf: Option<Buf>, cache: WriteCache) {
         let task = &self.tasks[t];
+        let conn = &mut self.conns[task.conn];
+        let viewer = conn.nexus.as_mut().map(|nexus| Viewer {
+            nexus: nexus.scsi.clone(),
+            luns: nexus.luns.clone(),
+            copies: nexus.copies.entry(task.slot.number).or_default().clone(),
+        });
         let job = Job {
             common: self.common.clone(),
             slot: task.slot.clone(),
             plan,
             cache,
+            ports: conn.ports.clone(),
+            through: conn.portal.group,
+            viewer,
             buf,
             stripe: self.number,
-            session: self.conns[task.conn].id,
+            session: conn.id,
         };
         let token = token(Kind::Call, t, 0);
         match task.work {
@@ -293,6 +335,7 @@ impl<U: LogicalUnit> Server<U> {
             cache: at.cache,
             takes: at.takes,
             ordered,
+            copies: at.copies,
             aborted: false,
             fences: Vec::new(),
             work,

@@ -9,19 +9,23 @@ use crate::slot::LunMap;
 use crate::unit::LogicalUnit;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use umbra_base::Instant;
 use umbra_iscsi::pdu::Receiver;
 use umbra_iscsi::target::{CloseReason, Command, Connection, DataTo, SessionRequest};
 use umbra_ring::{Buf, Parts, Socket};
 use umbra_scsi::WriteCache;
 use umbra_scsi::attention::Attentions;
+use umbra_scsi::copy::Operations;
+use umbra_scsi::topology::Port;
 
 /// One connection, which is one session.
 pub(super) struct Conn<U> {
     pub id: u64,
     pub peer: String,
     pub portal: Portal,
+    /// All ports of the target, as they were when it came.
+    pub ports: Arc<[Port]>,
     pub socket: Socket,
     pub core: Connection,
     /// In the list of those to look after.
@@ -111,6 +115,10 @@ pub(super) struct Nexus<U> {
     pub luns: Arc<LunMap<U>>,
     pub initiator: String,
     pub cache: WriteCache,
+    /// Its name for reservations.
+    pub scsi: umbra_scsi::reservation::Nexus,
+    /// Its copies, by LUN.
+    pub copies: BTreeMap<u16, Arc<Mutex<Operations>>>,
     /// Unit attentions by LUN.
     pub attentions: BTreeMap<u16, Attentions>,
 }
@@ -154,6 +162,7 @@ impl<U: LogicalUnit> Server<U> {
         self.by_id.remove(&conn.id);
         if let Some(nexus) = &conn.nexus {
             nexus.host.forget_session(conn.id);
+            Self::nexus_lost(&nexus.luns, &nexus.scsi);
         }
         log_end(&conn);
         self.common.book.strike_off(conn.id);

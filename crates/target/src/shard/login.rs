@@ -12,6 +12,7 @@ use std::io;
 use umbra_iscsi::pdu::response::login_status;
 use umbra_iscsi::target::{Challenge, CloseReason, Initiator, Resend};
 use umbra_scsi::attention::Attentions;
+use umbra_scsi::reservation::{self, InitiatorPort};
 use umbra_scsi::{Sense, WriteCache};
 
 impl<U: LogicalUnit> Server<U> {
@@ -134,7 +135,14 @@ impl<U: LogicalUnit> Server<U> {
             Resend::Promised => WriteCache::Back,
             Resend::No => WriteCache::Through,
         };
-        conn.nexus = Some(Nexus { host, luns, initiator: info.initiator, cache, attentions });
+        let Some(initiator) = InitiatorPort::new(&info.initiator.to_ascii_lowercase(), info.isid) else {
+            conn.core.refuse(login_status::INITIATOR_ERROR, "no initiator has such a name");
+            return self.go_on(c);
+        };
+        let scsi = reservation::Nexus { initiator, port: info.portal_group };
+        let copies = BTreeMap::new();
+        let initiator = info.initiator;
+        conn.nexus = Some(Nexus { host, luns, initiator, cache, scsi, copies, attentions });
         conn.core.accept(now, info.tsih);
         self.go_on(c);
     }

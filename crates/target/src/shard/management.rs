@@ -24,13 +24,10 @@ impl<U: LogicalUnit> Server<U> {
         let slot = number.and_then(|number| luns.get(&number).cloned());
         let response = match (request.function, &slot) {
             (task_function::ABORT_TASK, _) => return self.abort_task(c, request),
-            (task_function::ABORT_TASK_SET, Some(_)) => {
+            // Each session has a task set of its own (TST), so that both are the same.
+            (task_function::ABORT_TASK_SET | task_function::CLEAR_TASK_SET, Some(_)) => {
                 let fence = self.answer_later(c, request.tag, task_response::COMPLETE);
                 return self.abort_all(c, |at| at == number, &fence);
-            }
-            (task_function::CLEAR_TASK_SET, Some(slot)) => {
-                let fence = self.answer_later(c, request.tag, task_response::COMPLETE);
-                return self.clear_everywhere(c, slot, Sense::COMMANDS_CLEARED, &fence);
             }
             (task_function::LOGICAL_UNIT_RESET, Some(slot)) => {
                 let fence = self.answer_later(c, request.tag, task_response::COMPLETE);
@@ -90,8 +87,19 @@ impl<U: LogicalUnit> Server<U> {
 
     /// Ends all tasks of a session at LUNs that `at` names.
     fn abort_all(&mut self, c: usize, at: impl Fn(Option<u16>) -> bool, fence: &Fence) {
+        self.abort_all_but(c, None, at, fence);
+    }
+
+    /// The same, with one exception.
+    pub(super) fn abort_all_but(
+        &mut self,
+        c: usize,
+        except: Option<u32>,
+        at: impl Fn(Option<u16>) -> bool,
+        fence: &Fence,
+    ) {
         for (tag, lun) in self.conns[c].core.open_tasks() {
-            if at(lun.number()) {
+            if at(lun.number()) && Some(tag) != except {
                 self.abort(c, tag, fence);
             }
         }
@@ -114,6 +122,11 @@ impl<U: LogicalUnit> Server<U> {
     /// A reset of a unit that this initiator sees; mode parameters go back to their defaults.
     fn reset(&mut self, c: usize, slot: &Arc<Slot<U>>, fence: &Fence) {
         slot.state.set_mode(ModeState::default());
+        let changing = slot.state.changing();
+        let mut reservations = slot.state.reservations().clone();
+        reservations.reset();
+        slot.state.install(reservations);
+        drop(changing);
         self.clear_everywhere(c, slot, Sense::BUS_DEVICE_RESET, fence);
     }
 
@@ -162,7 +175,7 @@ impl<U: LogicalUnit> Server<U> {
     }
 
     /// The connections that see a unit, and as which numbers.
-    fn seers(&self, uuid: [u8; 16]) -> Vec<(usize, BTreeSet<u16>)> {
+    pub(super) fn seers(&self, uuid: [u8; 16]) -> Vec<(usize, BTreeSet<u16>)> {
         let numbers = |luns: &crate::slot::LunMap<U>| -> BTreeSet<u16> {
             luns.values().filter(|slot| slot.identity.uuid == uuid).map(|slot| slot.number).collect()
         };

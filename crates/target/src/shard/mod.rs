@@ -18,6 +18,7 @@ mod durable;
 mod login;
 mod management;
 mod receive;
+mod reserve;
 mod send;
 mod task;
 mod views;
@@ -101,6 +102,8 @@ pub(crate) struct Server<U: LogicalUnit> {
     touched: Vec<usize>,
     now: Instant,
     next_look: Instant,
+    /// A look at thresholds is under way; one shard does that for all.
+    watching: bool,
     stopping: Option<Fence>,
 }
 
@@ -133,6 +136,7 @@ impl<U: LogicalUnit> Server<U> {
             touched: Vec::new(),
             now,
             next_look: now + TICK,
+            watching: false,
             stopping: None,
         })
     }
@@ -176,6 +180,7 @@ impl<U: LogicalUnit> Server<U> {
             (Kind::Call, Payload::Message(Message::Called { outcome, buf })) => {
                 self.called(index, outcome, buf)
             }
+            (Kind::Call, Payload::Message(Message::Changed { aftermath })) => self.reserved(index, aftermath),
             (Kind::Call, _) => self.not_called(index, result),
             (Kind::Flush, Payload::Message(Message::Flushed { outcome })) => self.flushed(index, outcome),
             (Kind::Flush, _) => self.flushed(index, task::not_carried_out(result)),
@@ -184,7 +189,7 @@ impl<U: LogicalUnit> Server<U> {
             }
             (Kind::Login, _) => self.not_identified(index, result),
             (Kind::Message, Payload::Message(message)) => self.hear(message),
-            (Kind::Message, _) => {}
+            (Kind::Message, _) => self.watching = false,
         }
     }
 
@@ -205,9 +210,15 @@ impl<U: LogicalUnit> Server<U> {
                 server.conns[c].core.logout_done();
                 server.transmit(c, None);
             }),
+            Message::Reserved { aftermath, fence } => self.suffer(&aftermath, &fence),
+            Message::Settled { task } => self.settled(task),
             Message::Stop { fence } => self.stop(fence),
+            Message::Watched => self.watching = false,
             // They come under tokens of their own.
-            Message::Called { .. } | Message::Flushed { .. } | Message::Identified { .. } => {}
+            Message::Called { .. }
+            | Message::Changed { .. }
+            | Message::Flushed { .. }
+            | Message::Identified { .. } => {}
         }
     }
 
@@ -245,6 +256,14 @@ impl<U: LogicalUnit> Server<U> {
             self.look_after(c);
         }
         self.listen_again();
+        if self.number == 0 && !self.watching && self.common.has_thresholds() {
+            self.watching = true;
+            let common = self.common.clone();
+            self.shard.call(token(Kind::Message, 0, 0), move || {
+                common.watch();
+                Message::Watched
+            });
+        }
         self.next_look = self.now + TICK;
     }
 

@@ -23,6 +23,8 @@ pub(super) struct Task<U: LogicalUnit> {
     pub cache: WriteCache,
     pub takes: Option<u64>,
     pub ordered: bool,
+    /// It may touch any LUN of its host's view, not only its own.
+    pub copies: bool,
     /// Nobody wants to hear how it ends.
     pub aborted: bool,
     pub fences: Vec<Fence>,

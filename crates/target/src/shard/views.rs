@@ -24,7 +24,9 @@ impl<U: LogicalUnit> Server<U> {
             .filter(|slot| !new.get(&slot.number).is_some_and(|kept| Arc::ptr_eq(kept, slot)))
             .collect();
         for (_, task) in &mut self.tasks {
-            if gone.iter().any(|slot| Arc::ptr_eq(slot, &task.slot)) {
+            let nexus = self.conns[task.conn].nexus.as_ref();
+            let copies = task.copies && nexus.is_some_and(|nexus| Arc::ptr_eq(&nexus.host, host));
+            if copies || gone.iter().any(|slot| Arc::ptr_eq(slot, &task.slot)) {
                 task.fences.push(fence.clone());
             }
         }
@@ -45,7 +47,10 @@ impl<U: LogicalUnit> Server<U> {
         let Some(nexus) = conn.nexus.as_mut() else { return };
         nexus.luns = new.clone();
         let gone: Vec<u16> = old.keys().filter(|number| !new.contains_key(number)).copied().collect();
-        gone.iter().for_each(|number| drop(nexus.attentions.remove(number)));
+        for number in &gone {
+            nexus.attentions.remove(number);
+            nexus.copies.remove(number);
+        }
         nexus.host.outdate(conn.id, gone);
         let inventory_changed = !old.keys().eq(new.keys());
         for (number, slot) in new.iter() {
