@@ -33,6 +33,8 @@ pub const OUTSTANDING_R2T: usize = 4;
 pub const COMMAND_DATA: u32 = 8 << 20;
 /// Immediate commands open beyond the command window.
 pub const IMMEDIATE_COMMANDS: usize = 16;
+/// Bytes of sense data (SPC-4 section 4.5).
+pub const SENSE_BYTES: usize = 252;
 /// Task management requests open.
 pub const TASK_MANAGEMENT_REQUESTS: usize = 16;
 /// PDUs of one connection that we reject before we end it.

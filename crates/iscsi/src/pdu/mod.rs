@@ -8,6 +8,7 @@
 //!   byte 0: I bit, opcode    1-3: flags    4: AHS words    5-7: data length    8-15: LUN    16-19: task tag    20-47: by opcode
 //! ```
 
+mod ahs;
 mod bhs;
 mod frame;
 mod lun;
@@ -18,6 +19,7 @@ pub mod response;
 mod tests;
 pub mod text;
 
+pub use ahs::Additional;
 pub use bhs::{Bhs, RESERVED_TAG, opcode};
 pub use frame::{Digests, Frame, FrameError, FrameReader, write_pdu};
 pub(crate) use frame::{write_header, write_trailer};

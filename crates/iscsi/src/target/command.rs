@@ -9,11 +9,11 @@ use super::task::{Place, Progress, Task};
 use crate::limits::IMMEDIATE_COMMANDS;
 use crate::pdu::request::{DataOut, ScsiCommand};
 use crate::pdu::response::reject_reason;
-use crate::pdu::{Lun, RESERVED_TAG};
+use crate::pdu::{Additional, Lun, RESERVED_TAG};
 
 impl Full {
     /// The header of a command whose CmdSN was taken: where its immediate data goes, or the reason to reject it.
-    pub(super) fn command(&mut self, pdu: &ScsiCommand, immediate: u32) -> Result<DataTo, u8> {
+    pub(super) fn command(&mut self, pdu: &ScsiCommand, ahs: &[u8], immediate: u32) -> Result<DataTo, u8> {
         if self.kind == SessionKind::Discovery || pdu.task_tag == RESERVED_TAG {
             return Err(reject_reason::PROTOCOL_ERROR);
         }
@@ -23,7 +23,8 @@ impl Full {
         if pdu.immediate && self.tasks.immediate() >= IMMEDIATE_COMMANDS {
             return Err(reject_reason::IMMEDIATE_COMMAND_REJECT);
         }
-        let task = Task::new(&self.negotiated, *pdu, immediate, self.tasks.last_transfer_tag());
+        let additional = Additional::parse(ahs).ok_or(reject_reason::INVALID_PDU_FIELD)?;
+        let task = Task::new(&self.negotiated, *pdu, additional, immediate, self.tasks.last_transfer_tag());
         let task = self.tasks.insert(task);
         let place = task.place_immediate(immediate);
         Ok(data_to(task, place))

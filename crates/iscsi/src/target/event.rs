@@ -130,6 +130,33 @@ pub struct Completion<'a> {
     pub takes: Option<u64>,
 }
 
+/// What the target tells an initiator unasked (RFC 7143 section 11.9.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AsyncEvent<'a> {
+    /// A SCSI asynchronous event of a LUN.
+    Scsi { lun: Lun, sense: &'a [u8] },
+    /// The initiator has so long to log out.
+    RequestLogout { seconds: u16 },
+    /// The target is about to drop this connection. Seconds: before another may be tried, and until all is forgotten.
+    DropConnection { wait: u16, retain: u16 },
+    /// The same of all connections of the session.
+    DropSession { wait: u16, retain: u16 },
+    /// The initiator has so long to negotiate anew, by a text request.
+    Negotiate { seconds: u16 },
+}
+
+impl AsyncEvent<'_> {
+    pub(super) fn number(&self) -> u8 {
+        match self {
+            AsyncEvent::Scsi { .. } => 0,
+            AsyncEvent::RequestLogout { .. } => 1,
+            AsyncEvent::DropConnection { .. } => 2,
+            AsyncEvent::DropSession { .. } => 3,
+            AsyncEvent::Negotiate { .. } => 4,
+        }
+    }
+}
+
 /// What became of a task that the driver aborts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Aborted {
@@ -164,6 +191,8 @@ pub enum CloseReason {
     UnexpectedPdu { opcode: u8, when: &'static str },
     #[error("command number {found} where {expected} was next on the only connection")]
     CommandGap { expected: u32, found: u32 },
+    #[error("no logout within {seconds} s after it was asked for")]
+    NoLogout { seconds: u16 },
     #[error("more than {max} rejected PDUs")]
     TooManyRejects { max: u32 },
 }

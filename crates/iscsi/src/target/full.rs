@@ -1,5 +1,6 @@
 //! The full feature phase: RFC 7143 sections 4.2 and 11. Here PDUs are told apart; what each kind means stands in
-//! [`command`](super::command), [`management`](super::management), [`text`](super::text), [`nop`](super::nop).
+//! [`command`](super::command), [`management`](super::management), [`text`](super::text), [`nop`](super::nop),
+//! [`leave`](super::leave).
 //!
 //! ```text
 //!   header: in the window? legal? where does its data go?  ->  Arriving  ->  arrived: what it means | digest_failed: Reject
@@ -8,15 +9,16 @@
 //! one response; what belongs to no rule is answered Reject, and too many of those end the connection.
 
 use super::event::{CloseReason, DataTo, Event, SessionKind};
-use super::link::{Link, serial_less};
+use super::leave::Leaving;
+use super::link::Link;
 use super::negotiate::Negotiated;
 use super::nop::Silence;
 use super::params::Params;
 use super::table::TaskTable;
 use super::text::TextExchange;
 use crate::limits::REJECTS;
-use crate::pdu::request::{DataOut, Logout, Text};
-use crate::pdu::response::{LogoutResponse, Reject, reject_reason};
+use crate::pdu::request::{DataOut, Text};
+use crate::pdu::response::{Reject, reject_reason};
 use crate::pdu::{Bhs, RESERVED_TAG, Request};
 use umbra_base::Instant;
 
@@ -25,13 +27,13 @@ use umbra_base::Instant;
 pub(super) struct Full {
     pub(super) kind: SessionKind,
     pub(super) negotiated: Negotiated,
-    cid: u16,
+    pub(super) cid: u16,
     pub(super) queue_depth: u32,
     pub(super) tasks: TaskTable,
     /// Task management requests with the driver.
     pub(super) management: Vec<u32>,
     text: TextExchange,
-    logout: Option<Logout>,
+    pub(super) leaving: Leaving,
     rejects: u32,
     pub(super) silence: Silence,
     arriving: Option<Arriving>,
@@ -73,7 +75,7 @@ impl Full {
             tasks: TaskTable::new(queue_depth),
             management: Vec::new(),
             text: TextExchange::default(),
-            logout: None,
+            leaving: Leaving::default(),
             rejects: 0,
             silence: Silence::new(now),
             arriving: None,
@@ -86,33 +88,39 @@ impl Full {
 
     /// Opens the window as far as there is room for commands.
     pub fn open_window(&self, link: &mut Link) {
-        link.open_window(self.queue_depth.saturating_sub(self.tasks.ordered()));
+        link.window.open(self.queue_depth.saturating_sub(self.tasks.ordered()));
     }
 
     /// A PDU begins.
-    pub fn header(&mut self, now: Instant, link: &mut Link, bhs: &Bhs) -> Result<DataTo, CloseReason> {
+    pub fn header(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        bhs: &Bhs,
+        ahs: &[u8],
+    ) -> Result<DataTo, CloseReason> {
         self.silence.heard(now);
-        let (what, to) = self.judge(link, bhs)?;
+        let (what, to) = self.judge(link, bhs, ahs)?;
         self.arriving = Some(Arriving { bhs: *bhs, what });
         Ok(to)
     }
 
-    fn judge(&mut self, link: &mut Link, bhs: &Bhs) -> Result<(What, DataTo), CloseReason> {
+    fn judge(&mut self, link: &mut Link, bhs: &Bhs, ahs: &[u8]) -> Result<(What, DataTo), CloseReason> {
         let reject = |reason| Ok((What::Reject(reason), DataTo::Skip));
         let Some(request) = Request::parse(bhs) else {
             return reject(reject_reason::COMMAND_NOT_SUPPORTED);
         };
-        if self.logout.is_some() {
+        if self.leaving.is_asked() {
             return reject(reject_reason::WAITING_FOR_LOGOUT);
         }
         if let Some((cmd_sn, immediate)) = request.cmd_sn()
             && !immediate
-            && !admit_cmd_sn(link, cmd_sn)?
+            && !link.window.admit(cmd_sn)?
         {
             return Ok((What::Drop, DataTo::Skip));
         }
         match request {
-            Request::ScsiCommand(pdu) => Ok(match self.command(&pdu, bhs.data_len() as u32) {
+            Request::ScsiCommand(pdu) => Ok(match self.command(&pdu, ahs, bhs.data_len() as u32) {
                 Ok(to) => (What::Command(pdu.task_tag), to),
                 Err(reason) => (What::Reject(reason), DataTo::Skip),
             }),
@@ -148,10 +156,10 @@ impl Full {
 
     fn request(&mut self, params: &Params, link: &mut Link, request: &Request, data: &[u8]) -> Outcome {
         match request {
-            Request::NopOut(pdu) => self.nop_out(link, pdu, data),
-            Request::TaskManagement(pdu) => return self.task_management(pdu),
+            Request::NopOut(pdu) => self.nop_out(link, pdu, data)?,
+            Request::TaskManagement(pdu) => return self.task_management(link, pdu),
             Request::Text(pdu) => self.text(params, link, pdu, data)?,
-            Request::Logout(pdu) => return Ok(self.log_out(link, *pdu)),
+            Request::Logout(pdu) => return self.log_out(link, *pdu),
             Request::ScsiCommand(_) | Request::DataOut(_) | Request::Snack(_) | Request::Login(_) => {}
         }
         Ok(None)
@@ -207,45 +215,4 @@ impl Full {
         link.respond(header, &data);
         Ok(())
     }
-
-    /// Section 11.14. Closing the session and closing its only connection are the same.
-    fn log_out(&mut self, link: &mut Link, pdu: Logout) -> Option<Event> {
-        const REMOVE_FOR_RECOVERY: u8 = 2;
-        const CLOSE_CONNECTION: u8 = 1;
-        match pdu.reason {
-            CLOSE_CONNECTION if pdu.cid != self.cid => logout_response(link, &pdu, 1),
-            REMOVE_FOR_RECOVERY => logout_response(link, &pdu, 2),
-            _ => {
-                self.logout = Some(pdu);
-                return Some(Event::Logout);
-            }
-        }
-        None
-    }
-
-    /// All tasks have ended: the last response. Whether there was a logout to answer.
-    pub fn logout_done(&mut self, link: &mut Link) -> bool {
-        let Some(pdu) = self.logout else { return false };
-        logout_response(link, &pdu, 0);
-        true
-    }
-}
-
-fn logout_response(link: &mut Link, pdu: &Logout, response: u8) {
-    let answer =
-        LogoutResponse { final_bit: true, response, task_tag: pdu.task_tag, ..LogoutResponse::default() };
-    link.respond(answer, &[]);
-}
-
-/// Takes a CmdSN that is next; `false` for one to drop in silence. On the only connection of a session commands come in
-/// order, so that a gap inside the window can never be filled.
-fn admit_cmd_sn(link: &mut Link, cmd_sn: u32) -> Result<bool, CloseReason> {
-    if cmd_sn == link.exp_cmd_sn && !serial_less(link.max_cmd_sn, cmd_sn) {
-        link.exp_cmd_sn = cmd_sn.wrapping_add(1);
-        return Ok(true);
-    }
-    if serial_less(cmd_sn, link.exp_cmd_sn) || serial_less(link.max_cmd_sn, cmd_sn) {
-        return Ok(false);
-    }
-    Err(CloseReason::CommandGap { expected: link.exp_cmd_sn, found: cmd_sn })
 }

@@ -2,8 +2,9 @@
 //! sections 4.2.2.1 and 4.2.2.2).
 //!
 //! What always holds: StatSN advances by one with each response that carries status, in the order in which responses
-//! are sent; MaxCmdSN never goes back; payload of commands is named, not kept, unless it is short.
+//! are sent; payload of commands is named, not kept, unless it is short.
 
+use super::window::Window;
 use crate::limits::{COPIED_DATA, KEPT_OUTPUT};
 use crate::pdu::response::DataIn;
 use crate::pdu::{Bhs, Digests, Response, write_header, write_pdu, write_trailer};
@@ -27,9 +28,7 @@ pub(super) struct Link {
     pub digests: Digests,
     /// The StatSN of the next response with status.
     pub stat_sn: u32,
-    /// The next CmdSN that we expect, and the last that we take.
-    pub exp_cmd_sn: u32,
-    pub max_cmd_sn: u32,
+    pub window: Window,
 }
 
 #[derive(Debug)]
@@ -43,15 +42,10 @@ struct Payload {
 impl Link {
     /// Takes the numbers that the first login request starts from.
     pub fn start(&mut self, stat_sn: u32, cmd_sn: u32) {
-        (self.stat_sn, self.exp_cmd_sn, self.max_cmd_sn) = (stat_sn, cmd_sn, cmd_sn);
-    }
-
-    /// Opens the window to `free` commands; never narrower than it was announced.
-    pub fn open_window(&mut self, free: u32) {
-        let max = self.exp_cmd_sn.wrapping_add(free).wrapping_sub(1);
-        if serial_less(self.max_cmd_sn, max) {
-            self.max_cmd_sn = max;
-        }
+        self.stat_sn = stat_sn;
+        self.window = Window::new(cmd_sn);
+        // A window of one: no request but the login's own can come before it is over.
+        self.window.open(1);
     }
 
     /// Sends a response that carries status: StatSN advances.
@@ -71,7 +65,8 @@ impl Link {
     pub fn send_payload(&mut self, pdu: &DataIn, data: &[u8], range: Range<usize>) {
         let mut header = pdu.build();
         // Without status there is no StatSN (section 11.7.4).
-        header.set_numbers(if pdu.has_status { self.stat_sn } else { 0 }, self.exp_cmd_sn, self.max_cmd_sn);
+        let stat_sn = if pdu.has_status { self.stat_sn } else { 0 };
+        header.set_numbers(stat_sn, self.window.exp_cmd_sn, self.window.max_cmd_sn);
         self.stat_sn = self.stat_sn.wrapping_add(u32::from(pdu.has_status));
         let part = &data[range.clone()];
         if part.len() < COPIED_DATA {
@@ -84,7 +79,7 @@ impl Link {
     }
 
     fn numbered(&self, mut header: Bhs) -> Bhs {
-        header.set_numbers(self.stat_sn, self.exp_cmd_sn, self.max_cmd_sn);
+        header.set_numbers(self.stat_sn, self.window.exp_cmd_sn, self.window.max_cmd_sn);
         header
     }
 
@@ -109,25 +104,9 @@ impl Link {
     }
 }
 
-/// `a < b` in serial number arithmetic of 32 bits (RFC 1982, RFC 7143 section 4.2.2).
-pub(super) fn serial_less(a: u32, b: u32) -> bool {
-    (a.wrapping_sub(b) as i32) < 0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_window_never_narrows_and_wraps_around() {
-        let mut link = Link::default();
-        (link.exp_cmd_sn, link.max_cmd_sn) = (u32::MAX - 1, u32::MAX - 2);
-        link.open_window(4);
-        assert_eq!(link.max_cmd_sn, 1);
-        link.open_window(2);
-        assert_eq!(link.max_cmd_sn, 1);
-        assert!(serial_less(u32::MAX, 0) && !serial_less(0, u32::MAX));
-    }
 
     #[derive(Default)]
     struct Gather(Vec<u8>, Vec<(u32, Range<usize>)>);

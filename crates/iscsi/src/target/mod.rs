@@ -7,7 +7,7 @@
 //!   arrived(now, data)                         |  accept(tsih)
 //!   next_event() <-- Identify, SessionReady    |
 //!   admit, accept, refuse  -------------->  Full   (full.rs)       command.rs task.rs table.rs   commands, data
-//!   next_event() <-- Solicit, Command, ...          nop.rs management.rs text.rs                 the rest
+//!   next_event() <-- Solicit, Command, ...          nop.rs management.rs text.rs leave.rs        the rest
 //!   solicit, complete, task_management_done, logout_done -> transmit() -> bytes and ranges of payload
 //!   tick(now), next_deadline(): login limit, ping and its limit         closed(): why it ended
 //! ```
@@ -20,6 +20,7 @@
 mod command;
 mod event;
 mod full;
+mod leave;
 mod link;
 mod login;
 mod management;
@@ -33,11 +34,12 @@ mod task;
 #[cfg(test)]
 mod tests;
 mod text;
+mod window;
 
 pub use crate::chap::Challenge;
 pub use event::{
-    Aborted, CloseReason, Command, Completion, DataTo, Event, Initiator, Mutual, Resend, SessionKind,
-    SessionRequest, TaskManagementRequest,
+    Aborted, AsyncEvent, CloseReason, Command, Completion, DataTo, Event, Initiator, Mutual, Resend,
+    SessionKind, SessionRequest, TaskManagementRequest,
 };
 pub use link::Transmit;
 pub use negotiate::RESEND_KEY;
@@ -89,13 +91,13 @@ impl Connection {
     }
 
     /// Takes the header of a PDU; says where its data segment goes, if it has one.
-    pub fn header(&mut self, now: Instant, bhs: &Bhs, _ahs: &[u8]) -> DataTo {
+    pub fn header(&mut self, now: Instant, bhs: &Bhs, ahs: &[u8]) -> DataTo {
         if self.closed.is_some() {
             return DataTo::Skip;
         }
         let judged = match &mut self.phase {
             Phase::Login { state, .. } => login_header(state, bhs),
-            Phase::Full(full) => full.header(now, &mut self.link, bhs),
+            Phase::Full(full) => full.header(now, &mut self.link, bhs, ahs),
         };
         judged.unwrap_or_else(|reason| {
             self.close(reason);
@@ -252,6 +254,13 @@ impl Connection {
             && full.logout_done(link)
         {
             self.close(CloseReason::LoggedOut);
+        }
+    }
+
+    /// Tells the initiator something unasked; nothing before the login is complete.
+    pub fn announce(&mut self, now: Instant, event: AsyncEvent<'_>) {
+        if let Some((full, link)) = self.full() {
+            full.announce(now, link, event);
         }
     }
 

@@ -1,12 +1,12 @@
 //! Signs of life: pings both ways (RFC 7143 sections 11.18 and 11.19), and how long silence may last.
 
-use super::event::CloseReason;
-use super::full::Full;
+use super::event::{CloseReason, SessionKind};
+use super::full::{Full, Refused};
 use super::link::Link;
 use crate::limits::{PING_AFTER, PING_ANSWER};
 use crate::pdu::RESERVED_TAG;
 use crate::pdu::request::NopOut;
-use crate::pdu::response::NopIn;
+use crate::pdu::response::{NopIn, reject_reason};
 use umbra_base::Instant;
 
 /// How long the initiator has been silent. Any PDU counts as a sign of life.
@@ -42,25 +42,33 @@ impl Silence {
 }
 
 impl Full {
-    pub(super) fn nop_out(&mut self, link: &mut Link, pdu: &NopOut, data: &[u8]) {
+    /// An answer to our ping, or a ping, whose data goes back as far as the initiator takes it. A discovery session must
+    /// refuse what is not discovery (section 4.3), but may prove that it lives.
+    pub(super) fn nop_out(&mut self, link: &mut Link, pdu: &NopOut, data: &[u8]) -> Result<(), Refused> {
         self.silence.ping.take_if(|ping| ping.transfer_tag == pdu.transfer_tag);
         if pdu.task_tag == RESERVED_TAG {
-            return;
+            return Ok(());
+        }
+        if self.kind == SessionKind::Discovery {
+            return Err(Refused(reject_reason::PROTOCOL_ERROR));
         }
         self.open_window(link);
         let answer =
             NopIn { final_bit: true, task_tag: pdu.task_tag, transfer_tag: RESERVED_TAG, ..NopIn::default() };
         link.respond(answer, &data[..data.len().min(self.negotiated.peer_data_segment)]);
+        Ok(())
     }
 
     /// When [`Full::tick`] has something to do.
     pub fn next_deadline(&self) -> Instant {
-        self.silence.deadline()
+        let silence = self.silence.deadline();
+        self.leaving.deadline().map_or(silence, |leave| leave.min(silence))
     }
 
-    /// Pings an initiator that is silent; gives up one that stays so.
+    /// Pings an initiator that is silent; gives up one that stays so, or stays at all when it was asked to leave.
     pub fn tick(&mut self, now: Instant, link: &mut Link) -> Result<(), CloseReason> {
-        if now < self.next_deadline() {
+        self.leaving.check(now)?;
+        if now < self.silence.deadline() {
             return Ok(());
         }
         if self.silence.ping.is_some() {

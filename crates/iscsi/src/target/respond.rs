@@ -4,6 +4,7 @@ use super::event::Completion;
 use super::link::Link;
 use super::negotiate::Negotiated;
 use super::task::{Fault, Task};
+use crate::limits::SENSE_BYTES;
 use crate::pdu::RESERVED_TAG;
 use crate::pdu::response::{DataIn, ScsiResponse};
 
@@ -16,6 +17,8 @@ pub(super) struct Ending {
     status: u8,
     sense: Vec<u8>,
     residual: Residual,
+    /// Of a bidirectional command: bytes that it expected to read (section 11.4.6).
+    pub bidi_read: u32,
 }
 
 impl Ending {
@@ -24,18 +27,25 @@ impl Ending {
         let (key, code, qualifier) = fault.sense();
         let mut sense = vec![0; 18];
         (sense[0], sense[2], sense[7], sense[12], sense[13]) = (0x70, key, 10, code, qualifier);
-        Ending { status: CHECK_CONDITION, sense, residual }
+        Ending { status: CHECK_CONDITION, sense, residual, bidi_read: 0 }
     }
 
     /// By the driver's refusal, before all of its data had come.
     pub fn refused(task: &Task, done: &Completion<'_>) -> Ending {
         let residual = Residual::of(u64::from(task.total()), done.takes.unwrap_or(0));
-        Ending { status: done.status, sense: done.sense.to_vec(), residual }
+        Ending { status: done.status, sense: within(done.sense).to_vec(), residual, bidi_read: 0 }
     }
 
     pub fn send(&self, link: &mut Link, task: &Task) {
-        link.send_status(task, self.status, &self.sense, self.residual, task.r2ts());
+        let (bidi_underflow, bidi_residual) = (self.bidi_read > 0, self.bidi_read);
+        let pdu = status_pdu(task, self.status, self.residual, task.r2ts());
+        link.send_status(ScsiResponse { bidi_underflow, bidi_residual, ..pdu }, &self.sense);
     }
+}
+
+/// Sense data no longer than sense data can be.
+fn within(sense: &[u8]) -> &[u8] {
+    &sense[..sense.len().min(SENSE_BYTES)]
 }
 
 impl Link {
@@ -52,12 +62,12 @@ impl Link {
         let readable = header.read && !header.write;
         let sent = if readable { done.data_in.len().min(expected as usize) } else { 0 };
         if sent == 0 {
-            return self.send_status(task, done.status, done.sense, residual, task.r2ts());
+            return self.send_status(status_pdu(task, done.status, residual, task.r2ts()), done.sense);
         }
         let collapse = done.status == 0 && done.sense.is_empty();
         let pdus = self.send_data(rules, task, &done.data_in[..sent], collapse.then_some(residual));
         if !collapse {
-            self.send_status(task, done.status, done.sense, residual, pdus);
+            self.send_status(status_pdu(task, done.status, residual, pdus), done.sense);
         }
     }
 
@@ -88,26 +98,31 @@ impl Link {
         data_sn
     }
 
-    /// A response with status and sense; `data_pdus` counts the Data-In or R2T PDUs before it.
-    fn send_status(&mut self, task: &Task, status: u8, sense: &[u8], residual: Residual, data_pdus: u32) {
-        let (overflow, underflow, residual) = residual.fields();
-        let pdu = ScsiResponse {
-            final_bit: true,
-            overflow,
-            underflow,
-            status,
-            task_tag: task.header.task_tag,
-            exp_data_sn: data_pdus,
-            residual,
-            ..ScsiResponse::default()
-        };
+    fn send_status(&mut self, pdu: ScsiResponse, sense: &[u8]) {
+        let sense = within(sense);
         if sense.is_empty() {
             return self.respond(pdu, &[]);
         }
-        let mut segment = Vec::with_capacity(2 + sense.len());
-        segment.extend_from_slice(&(sense.len() as u16).to_be_bytes());
-        segment.extend_from_slice(sense);
-        self.respond(pdu, &segment);
+        let mut segment = [0; 2 + SENSE_BYTES];
+        let (len, bytes) = segment.split_at_mut(2);
+        len.copy_from_slice(&(sense.len() as u16).to_be_bytes());
+        bytes[..sense.len()].copy_from_slice(sense);
+        self.respond(pdu, &segment[..2 + sense.len()]);
+    }
+}
+
+/// A response with status; `data_pdus` counts the Data-In or R2T PDUs before it.
+fn status_pdu(task: &Task, status: u8, residual: Residual, data_pdus: u32) -> ScsiResponse {
+    let (overflow, underflow, residual) = residual.fields();
+    ScsiResponse {
+        final_bit: true,
+        overflow,
+        underflow,
+        status,
+        task_tag: task.header.task_tag,
+        exp_data_sn: data_pdus,
+        residual,
+        ..ScsiResponse::default()
     }
 }
 

@@ -12,9 +12,9 @@
 use super::negotiate::Negotiated;
 use super::respond::{Ending, Residual};
 use crate::limits::{COMMAND_DATA, OUTSTANDING_R2T};
-use crate::pdu::RESERVED_TAG;
 use crate::pdu::request::{DataOut, ScsiCommand};
 use crate::pdu::response::R2t;
+use crate::pdu::{Additional, RESERVED_TAG};
 
 /// A condition that ends a command before the SCSI layer sees it (section 11.4.7.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub(super) enum Fault {
     DataDigest,
     /// More data than we take for one command.
     TooMuchData,
+    /// A CDB of more than sixteen bytes, or data both ways: no command of ours has either.
+    NoSuchCommand,
 }
 
 impl Fault {
@@ -37,6 +39,7 @@ impl Fault {
             Fault::IncorrectAmountOfData => (0x0b, 0x0c, 0x0d),
             Fault::DataSequence | Fault::DataDigest => (0x0b, 0x47, 0x05),
             Fault::TooMuchData => (0x05, 0x24, 0x00),
+            Fault::NoSuchCommand => (0x05, 0x20, 0x00),
         }
     }
 }
@@ -137,7 +140,13 @@ pub(super) enum Progress {
 
 impl Task {
     /// A new command, whose own PDU is still on its way.
-    pub fn new(rules: &Negotiated, header: ScsiCommand, immediate: u32, born: u32) -> Task {
+    pub fn new(
+        rules: &Negotiated,
+        header: ScsiCommand,
+        additional: Additional,
+        immediate: u32,
+        born: u32,
+    ) -> Task {
         let total = if header.write { header.expected_data_length } else { 0 };
         let mut task = Task {
             header,
@@ -155,7 +164,12 @@ impl Task {
             let end = total.min(rules.first_burst);
             task.sequences.push(Sequence { transfer_tag: RESERVED_TAG, end, next_data_sn: 0 });
         }
-        if let Some(fault) = task.first_fault(rules, immediate) {
+        let both_ways = header.read && header.write && header.expected_data_length > 0;
+        if additional.extended_cdb > 0 || additional.bidirectional_read.is_some() || both_ways {
+            let mut ending = task.ending_of(Fault::NoSuchCommand);
+            ending.bidi_read = additional.bidirectional_read.unwrap_or(0);
+            task.end(ending);
+        } else if let Some(fault) = task.first_fault(rules, immediate) {
             task.fail(fault);
         }
         task
@@ -307,7 +321,12 @@ impl Task {
     }
 
     fn fail(&mut self, fault: Fault) {
-        self.end(Ending::of(fault, Residual::of(u64::from(self.total), 0)));
+        self.end(self.ending_of(fault));
+    }
+
+    /// Nothing of its data was used.
+    fn ending_of(&self, fault: Fault) -> Ending {
+        Ending::of(fault, Residual::of(u64::from(self.header.expected_data_length), 0))
     }
 
     /// Ends a command that has not been handed to the driver.

@@ -6,6 +6,7 @@ mod digests;
 mod discovery;
 mod hostile;
 mod initiators;
+mod leave;
 mod login;
 mod management;
 mod pair;

@@ -335,6 +335,20 @@ impl Pair {
         status_of(self.answer(), tag)
     }
 
+    /// Sends an immediate request and returns what answers it.
+    pub fn ask(&mut self, header: Bhs, data: &[u8]) -> (Response, Vec<u8>) {
+        self.send(header, data);
+        self.answer()
+    }
+
+    /// The reason with which the last PDU was rejected.
+    pub fn rejected(&mut self) -> u8 {
+        match self.answer() {
+            (Response::Reject(pdu), _) => pdu.reason,
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// The R2Ts that the target has sent since, and nothing else.
     pub fn r2ts(&mut self) -> Vec<R2t> {
         let answers = self.answers().into_iter();

@@ -64,3 +64,50 @@ fn sense_goes_with_the_response() {
     let (Response::ScsiResponse(pdu), data) = pair.answer() else { panic!("not a response") };
     assert_eq!((pdu.status, data.as_slice()), (CHECK, &[0, 3, 0x70, 0, 5][..]));
 }
+
+#[test]
+fn sense_is_no_longer_than_sense_can_be() {
+    let mut pair = Pair::logged_in(&[]);
+    let header = pair.command(3, READ_10, 512);
+    pair.send(header.build(), b"");
+    pair.complete(3, &Completion { status: CHECK, sense: &[7; 1000], ..Completion::default() });
+    let (_, data) = pair.answer();
+    assert_eq!((data.len(), &data[..2]), (2 + SENSE_BYTES, &[0, SENSE_BYTES as u8][..]));
+}
+
+#[test]
+fn data_and_sense_may_come_together() {
+    let mut pair = Pair::logged_in(&[]);
+    let header = pair.command(3, READ_10, 1024);
+    pair.send(header.build(), b"");
+    let done =
+        Completion { status: CHECK, sense: &[0x70, 0, 1], data_in: &[5; 600], ..Completion::default() };
+    pair.complete(3, &done);
+    let answers = pair.answers();
+    let (Response::DataIn(data), bytes) = &answers[0] else { panic!("no data") };
+    assert!(data.final_bit && !data.has_status && data.stat_sn == 0 && bytes.len() == 600);
+    let (Response::ScsiResponse(pdu), sense) = &answers[1] else { panic!("no response") };
+    assert_eq!((pdu.status, pdu.exp_data_sn, pdu.underflow, pdu.residual), (CHECK, 1, true, 424));
+    assert_eq!(sense[2..], [0x70, 0, 1]);
+}
+
+#[test]
+fn a_command_without_data_says_what_it_would_have_had() {
+    let mut pair = Pair::logged_in(&[]);
+    let header = ScsiCommand { read: false, ..pair.command(3, READ_10, 0) };
+    pair.send(header.build(), b"");
+    assert_eq!((pair.commands[0].read_length, pair.commands[0].write_length), (0, 0));
+    pair.good(3, &[1; 36]);
+    let (Response::ScsiResponse(pdu), data) = pair.answer() else { panic!("no response") };
+    assert_eq!((pdu.overflow, pdu.residual, data.len()), (true, 36, 0));
+}
+
+#[test]
+fn a_residual_beyond_its_field_is_its_most() {
+    let mut pair = Pair::logged_in(&[]);
+    let header = pair.command(3, READ_10, 512);
+    pair.send(header.build(), b"");
+    pair.complete(3, &Completion { data_in: &[1; 512], has: Some(1 << 40), ..Completion::default() });
+    let (Response::DataIn(pdu), _) = pair.answer() else { panic!("not data") };
+    assert_eq!((pdu.overflow, pdu.residual), (true, u32::MAX));
+}

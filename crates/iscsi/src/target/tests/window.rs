@@ -57,3 +57,94 @@ fn what_is_no_request_is_rejected_with_its_header_until_it_is_too_much() {
     }
     assert_eq!(pair.closed(), "more than 64 rejected PDUs");
 }
+
+#[test]
+fn immediate_commands_have_a_bound_of_their_own() {
+    let mut pair = Pair::logged_in(&[]);
+    for tag in 0..4 {
+        let header = pair.command(tag, READ_10, 512);
+        pair.send(header.build(), b"");
+    }
+    let immediate = |pair: &mut Pair, tag| {
+        let header = ScsiCommand { immediate: true, ..pair.command(tag, READ_10, 512) };
+        pair.send(ScsiCommand { cmd_sn: 5, ..header }.build(), b"");
+    };
+    for tag in 0..IMMEDIATE_COMMANDS as u32 {
+        immediate(&mut pair, 100 + tag);
+    }
+    assert_eq!(pair.commands.len(), 4 + IMMEDIATE_COMMANDS);
+    assert!(pair.commands[4].immediate && !pair.commands[0].immediate);
+    immediate(&mut pair, 200);
+    assert_eq!(pair.rejected(), reject_reason::IMMEDIATE_COMMAND_REJECT);
+    pair.good(100, &[]);
+    let (Response::ScsiResponse(pdu), _) = pair.answer() else { panic!("no response") };
+    assert_eq!((pdu.exp_cmd_sn, pdu.max_cmd_sn), (5, 4), "no room in the window for that");
+    immediate(&mut pair, 200);
+    assert_eq!(pair.commands.len(), 5 + IMMEDIATE_COMMANDS);
+}
+
+#[test]
+fn all_numbers_wrap_around() {
+    let mut pair = Pair::new(Authentication::None);
+    pair.cmd_sn = u32::MAX - 1;
+    let names: TextList = [("InitiatorName", INITIATOR), ("TargetName", TARGET)].into_iter().collect();
+    let header = Login {
+        exp_stat_sn: u32::MAX - 2,
+        ..login(stage::OPERATIONAL, Some(stage::FULL_FEATURE), pair.cmd_sn)
+    };
+    let (Response::LoginResponse(pdu), _) = pair.ask(header.build(), &names.encode()) else {
+        panic!("no login")
+    };
+    assert_eq!((pdu.stat_sn, pdu.exp_cmd_sn, pdu.max_cmd_sn), (u32::MAX - 2, u32::MAX - 1, 1));
+    for (step, expected) in
+        [(u32::MAX - 1, u32::MAX), (u32::MAX, 0), (0, 1), (1, 2), (2, 3)].into_iter().enumerate()
+    {
+        let header = pair.command(step as u32, READ_10, 0);
+        pair.send(header.build(), b"");
+        pair.good(step as u32, &[]);
+        let (Response::ScsiResponse(pdu), _) = pair.answer() else { panic!("no response") };
+        assert_eq!((pdu.stat_sn, pdu.exp_cmd_sn), expected);
+        assert_eq!(pdu.max_cmd_sn, expected.1.wrapping_add(3));
+    }
+}
+
+#[test]
+fn requests_that_carry_no_number_of_their_own_do_not_move_it() {
+    let mut pair = Pair::logged_in(&[]);
+    let ping =
+        NopOut { immediate: true, task_tag: 9, transfer_tag: RESERVED_TAG, cmd_sn: 1, ..NopOut::default() };
+    for (immediate, expected) in [(true, 1), (false, 2)] {
+        let (answer, _) = pair.ask(NopOut { immediate, ..ping }.build(), b"");
+        assert!(matches!(answer, Response::NopIn(pdu) if pdu.exp_cmd_sn == expected), "{answer:?}");
+    }
+}
+
+#[test]
+fn what_has_no_place_after_login_is_rejected_with_its_reason() {
+    let mut pair = Pair::logged_in(&[]);
+    for (header, reason) in [
+        (Snack::default().build(), reject_reason::SNACK_REJECT),
+        (login(1, Some(3), 1).build(), reject_reason::PROTOCOL_ERROR),
+        (Bhs::new(0x1c), reject_reason::COMMAND_NOT_SUPPORTED),
+        (Bhs::new(0x21), reject_reason::COMMAND_NOT_SUPPORTED),
+    ] {
+        pair.send(header, b"");
+        assert_eq!(pair.rejected(), reason);
+    }
+    let header = ScsiCommand { task_tag: RESERVED_TAG, ..pair.command(0, READ_10, 0) };
+    pair.send(header.build(), b"");
+    assert_eq!(pair.rejected(), reject_reason::PROTOCOL_ERROR);
+    assert!(pair.target.closed().is_none());
+}
+
+#[test]
+fn so_many_rejects_and_no_more() {
+    let mut pair = Pair::logged_in(&[]);
+    for _ in 0..REJECTS {
+        pair.send(Bhs::new(0x1c), b"");
+    }
+    assert_eq!(pair.answers().len(), REJECTS as usize);
+    assert!(pair.target.closed().is_none());
+    pair.send(Bhs::new(0x1c), b"");
+    assert_eq!(pair.closed(), "more than 64 rejected PDUs");
+}

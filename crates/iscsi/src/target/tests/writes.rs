@@ -155,3 +155,262 @@ fn a_solicited_burst_that_ends_early_or_runs_over_is_refused() {
         assert_eq!(pair.status(3), (CHECK, [0x0b, 0x0c, 0x0d]));
     }
 }
+
+/// How an initiator that keeps to the rules sends a write.
+struct Writer<'a> {
+    rules: &'a Rules,
+    data: Vec<u8>,
+    tag: u32,
+}
+
+struct Rules {
+    immediate: bool,
+    initial_r2t: bool,
+    first_burst: usize,
+    max_burst: usize,
+    outstanding: usize,
+    segment: usize,
+}
+
+impl Rules {
+    fn logged_in(&self) -> Pair {
+        let yes = |yes| if yes { "Yes" } else { "No" };
+        let [first, max, outstanding] =
+            [self.first_burst, self.max_burst, self.outstanding].map(|value| value.to_string());
+        Pair::logged_in(&[
+            ("ImmediateData", yes(self.immediate)),
+            ("InitialR2T", yes(self.initial_r2t)),
+            ("MaxBurstLength", &max),
+            ("FirstBurstLength", &first),
+            ("MaxOutstandingR2T", &outstanding),
+        ])
+    }
+}
+
+impl Writer<'_> {
+    /// Sends so much unasked as `eager` says, the rest as R2Ts ask for it; returns how many there were.
+    fn write(&self, pair: &mut Pair, eager: bool) -> usize {
+        let (rules, total) = (self.rules, self.data.len());
+        let most = total.min(rules.first_burst);
+        let immediate = if rules.immediate && eager { most.min(rules.segment) } else { 0 };
+        let unasked = if rules.initial_r2t || !eager { immediate } else { most };
+        let header = pair.command(self.tag, WRITE_10, total as u32);
+        let header = ScsiCommand { final_bit: unasked == immediate, ..header };
+        pair.send(header.build(), &self.data[..immediate]);
+        self.sequence(pair, RESERVED_TAG, immediate..unasked);
+        let (mut r2ts, mut asked) = (Vec::new(), unasked);
+        loop {
+            for r2t in pair.r2ts() {
+                assert_eq!((r2t.r2t_sn as usize, r2t.buffer_offset as usize), (r2ts.len(), asked));
+                assert!(r2t.desired_length as usize <= rules.max_burst);
+                asked += r2t.desired_length as usize;
+                r2ts.push(r2t);
+            }
+            let done: usize = r2ts.iter().take_while(|r2t| r2t.lun == u64::MAX).count();
+            let Some(r2t) = r2ts.get_mut(done) else { return done };
+            let (from, tag) = (r2t.buffer_offset as usize, r2t.transfer_tag);
+            let to = from + r2t.desired_length as usize;
+            r2t.lun = u64::MAX;
+            assert!(r2ts.len() - done <= rules.outstanding, "no more are open than agreed");
+            self.sequence(pair, tag, from..to);
+        }
+    }
+
+    fn sequence(&self, pair: &mut Pair, transfer_tag: u32, range: Range<usize>) {
+        let (mut at, mut data_sn) = (range.start, 0);
+        while at < range.end {
+            let end = range.end.min(at + self.rules.segment);
+            pair.data_out(self.tag, transfer_tag, data_sn, at as u32, &self.data[at..end], end == range.end);
+            (at, data_sn) = (end, data_sn + 1);
+        }
+    }
+}
+
+#[test]
+fn every_legal_way_to_send_data_brings_all_of_it() {
+    let mut tags = 0;
+    for bits in 0..8 {
+        for (first_burst, max_burst, segment) in [(512, 512, 512), (1024, 1536, 700), (2048, 4096, 1000)] {
+            let rules = Rules {
+                immediate: bits & 1 > 0,
+                initial_r2t: bits & 2 > 0,
+                first_burst,
+                max_burst,
+                outstanding: if bits & 4 > 0 { 4 } else { 1 },
+                segment,
+            };
+            let mut pair = rules.logged_in();
+            for (total, eager) in [0, 1, 511, 512, 513, 1024, 1536, 2048, 4096, 9001]
+                .into_iter()
+                .flat_map(|n| [(n, false), (n, true)])
+            {
+                tags += 1;
+                let data: Vec<u8> = (0..total).map(|at| (at / 7) as u8).collect();
+                let writer = Writer { rules: &rules, data, tag: tags };
+                let r2ts = writer.write(&mut pair, eager);
+                let taken = pair.commands.pop().unwrap_or_else(|| panic!("{bits} {total} {eager}"));
+                assert_eq!((taken.tag, taken.data == writer.data), (tags, true), "{bits} {total} {eager}");
+                pair.good(tags, &[]);
+                let (Response::ScsiResponse(pdu), _) = pair.answer() else { panic!("no response") };
+                assert_eq!((pdu.status, pdu.residual, pdu.exp_data_sn as usize), (0, 0, r2ts));
+            }
+            assert!(pair.buffers.is_empty() && pair.discarded.is_empty());
+        }
+    }
+}
+
+#[test]
+fn no_r2t_goes_out_before_the_driver_has_room() {
+    let mut pair = Pair::logged_in(&[]);
+    pair.roomy = false;
+    for tag in [3, 4] {
+        let header = pair.command(tag, WRITE_10, 2048);
+        pair.send(header.build(), &[1; 512]);
+    }
+    assert!(pair.answers().is_empty());
+    assert_eq!(pair.solicits, [(3, 2048), (4, 2048)]);
+    pair.target.solicit(4);
+    assert_eq!(pair.r2ts()[0].task_tag, 4);
+    pair.target.solicit(4);
+    pair.target.solicit(99);
+    assert!(pair.answers().is_empty(), "once");
+    pair.target.solicit(3);
+    let r2t = pair.r2ts()[0];
+    assert_eq!((r2t.task_tag, r2t.buffer_offset, r2t.desired_length), (3, 512, 1536));
+}
+
+const FULL: Completion<'_> = Completion { status: 0x28, sense: &[], data_in: &[], has: None, takes: None };
+
+/// The status and residual of the one response that is there.
+fn refused(pair: &mut Pair) -> (u8, bool, u32) {
+    let (Response::ScsiResponse(pdu), _) = pair.answer() else { panic!("no response") };
+    (pdu.status, pdu.underflow, pdu.residual)
+}
+
+#[test]
+fn a_refused_command_is_answered_when_nothing_more_of_it_can_come() {
+    // It waits for room: nothing is on its way.
+    let mut pair = Pair::logged_in(&[]);
+    pair.roomy = false;
+    let header = pair.command(3, WRITE_10, 2048);
+    pair.send(header.build(), &[1; 512]);
+    pair.complete(3, &FULL);
+    assert_eq!(refused(&mut pair), (0x28, true, 2048));
+
+    // Unsolicited data is on its way.
+    let mut pair = Pair::logged_in(&[("InitialR2T", "No"), ("FirstBurstLength", "1024")]);
+    let header = ScsiCommand { final_bit: false, ..pair.command(3, WRITE_10, 2048) };
+    pair.send(header.build(), &[1; 512]);
+    pair.complete(3, &FULL);
+    pair.complete(3, &FULL);
+    pair.data_out(3, RESERVED_TAG, 0, 512, &[1; 256], false);
+    assert!(pair.answers().is_empty());
+    pair.data_out(3, RESERVED_TAG, 1, 768, &[1; 256], true);
+    assert_eq!(refused(&mut pair), (0x28, true, 2048));
+    assert!(pair.discarded.is_empty(), "the driver knows");
+
+    // Two R2Ts are open.
+    let keys = [("ImmediateData", "No"), ("MaxBurstLength", "512"), ("MaxOutstandingR2T", "2")];
+    let mut pair = Pair::logged_in(&keys);
+    let header = pair.command(3, WRITE_10, 2048);
+    pair.send(header.build(), b"");
+    let open = pair.r2ts();
+    pair.data_out(3, open[0].transfer_tag, 0, 0, &[1; 256], false);
+    pair.complete(3, &FULL);
+    pair.data_out(3, open[0].transfer_tag, 1, 256, &[1; 256], true);
+    assert!(pair.answers().is_empty(), "nor is a third sent");
+    pair.data_out(3, open[1].transfer_tag, 0, 512, &[1; 512], true);
+    assert_eq!(refused(&mut pair), (0x28, true, 2048));
+    assert!(pair.commands.is_empty());
+}
+
+#[test]
+fn a_command_may_be_refused_as_soon_as_its_header_is_known() {
+    for whole in [true, false] {
+        let mut pair = Pair::logged_in(&[("InitialR2T", "No")]);
+        let header = ScsiCommand { final_bit: whole, ..pair.command(3, WRITE_10, 1024) };
+        let bytes = pair.pdu(header.build(), &[1; 512]);
+        let (first, rest) = bytes.split_at(100);
+        pair.feed(first);
+        pair.complete(3, &FULL);
+        assert!(pair.answers().is_empty(), "its own PDU is on its way");
+        pair.feed(rest);
+        if !whole {
+            assert!(pair.answers().is_empty());
+            pair.data_out(3, RESERVED_TAG, 0, 512, &[1; 512], true);
+        }
+        assert_eq!(refused(&mut pair).0, 0x28);
+        assert!(pair.commands.is_empty() && pair.solicits.is_empty());
+    }
+}
+
+#[test]
+fn a_command_aborted_while_its_data_comes_leaves_no_trace() {
+    let mut pair = Pair::logged_in(&[]);
+    let header = pair.command(3, WRITE_10, 512);
+    let bytes = pair.pdu(header.build(), &[1; 512]);
+    pair.feed(&bytes[..100]);
+    assert_eq!(pair.target.abort(3), Aborted::Dropped);
+    pair.feed(&bytes[100..]);
+    assert!(pair.answers().is_empty() && pair.commands.is_empty());
+    assert!(pair.target.open_tasks().is_empty());
+}
+
+#[test]
+fn data_for_an_ended_command_does_not_touch_the_next_with_its_tag() {
+    let mut pair = Pair::logged_in(&[("ImmediateData", "No")]);
+    let header = pair.command(3, WRITE_10, 512);
+    pair.send(header.build(), b"");
+    let old = pair.r2ts()[0];
+    pair.target.abort(3);
+    let header = pair.command(3, WRITE_10, 512);
+    pair.send(header.build(), b"");
+    let new = pair.r2ts()[0];
+    pair.data_out(3, old.transfer_tag, 0, 0, &[1; 512], true);
+    assert!(pair.answers().is_empty() && pair.commands.is_empty());
+    pair.data_out(3, new.transfer_tag, 0, 0, &[2; 512], true);
+    assert_eq!(pair.commands[0].data, [2; 512]);
+}
+
+#[test]
+fn a_fault_in_the_middle_waits_for_the_end_of_the_sequence() {
+    let mut pair = Pair::logged_in(&[("ImmediateData", "No")]);
+    let header = pair.command(3, WRITE_10, 2048);
+    pair.send(header.build(), b"");
+    let r2t = pair.r2ts()[0];
+    pair.data_out(3, r2t.transfer_tag, 0, 0, &[1; 512], false);
+    pair.data_out(3, r2t.transfer_tag, 2, 1024, &[1; 512], false);
+    assert!(pair.answers().is_empty());
+    assert_eq!(pair.discarded, [3]);
+    pair.data_out(3, r2t.transfer_tag, 3, 1536, &[1; 512], true);
+    assert_eq!(pair.status(3), (CHECK, [0x0b, 0x47, 0x05]));
+    assert_eq!(pair.discarded, [3], "said once");
+}
+
+#[test]
+fn commands_that_no_target_of_ours_knows_are_told_so() {
+    let extended = [0, 17, 1, 0].into_iter().chain([0; 16]).collect::<Vec<u8>>();
+    let read_length = vec![0, 5, 2, 0, 0, 0, 0x10, 0];
+    for (ahs, bidi) in [(extended, None), (read_length, Some(0x1000)), (Vec::new(), Some(0))] {
+        let mut pair = Pair::logged_in(&[]);
+        let header = pair.command(3, WRITE_10, 512);
+        let mut bhs = ScsiCommand { read: bidi.is_some(), ..header }.build();
+        bhs.0[4] = (ahs.len() / 4) as u8;
+        let mut bytes = bhs.0.to_vec();
+        bytes.extend_from_slice(&ahs);
+        pair.feed(&bytes);
+        let (response, sense) = pair.answer();
+        let Response::ScsiResponse(pdu) = response else { panic!("{response:?}") };
+        assert_eq!((pdu.underflow, pdu.residual), (true, 512));
+        let read = bidi.unwrap_or(0);
+        assert_eq!((pdu.bidi_underflow, pdu.bidi_residual), (read > 0, read));
+        assert_eq!(status_of((response, sense), 3), (CHECK, [0x05, 0x20, 0x00]));
+        assert!(pair.commands.is_empty() && pair.solicits.is_empty());
+    }
+    let mut pair = Pair::logged_in(&[]);
+    let mut bhs = pair.command(3, READ_10, 512).build();
+    bhs.0[4] = 1;
+    let bytes = [bhs.0.as_slice(), &[0, 5, 9, 0]].concat();
+    pair.feed(&bytes);
+    assert_eq!(pair.rejected(), reject_reason::INVALID_PDU_FIELD);
+}
