@@ -181,6 +181,12 @@ fn an_atomic_write_is_short_aligned_and_whole() {
     assert_eq!(atomic(16, 0, 6), Err(Sense::INVALID_FIELD_IN_CDB.in_byte(12)), "granularity");
     assert_eq!(atomic(4, 0, 4), Err(Sense::INVALID_FIELD_IN_CDB.in_byte(2)), "alignment");
     assert_eq!(atomic(16, 1, 4), Err(Sense::INVALID_FIELD_IN_CDB.in_byte(10)), "boundary");
+    let anywhere = |unit: &mut Unit<'_>| {
+        everything(unit);
+        unit.atomic = AtomicLimits { blocks: 256, alignment: 0, granularity: 0 };
+    };
+    let odd = [0x9c, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 5, 0, 0];
+    assert!(with_unit(anywhere, |unit| plan(&odd, unit)).is_ok(), "no alignment, no granularity");
     let beyond = decode_all(&[0x9c, 0, 0, 0, 0, 0, 0, 0, 0x07, 0xf8, 0, 0, 0, 12, 0, 0]);
     assert_eq!(beyond, Err(Sense::LBA_OUT_OF_RANGE), "whatever else is wrong");
     let short = atomic(16, 0, 4).unwrap().with_data(3 * 512);
@@ -203,6 +209,7 @@ fn or_writes_and_prefetches_name_their_blocks() {
 #[test]
 fn the_default_self_test_passes_and_others_are_not_there() {
     assert_eq!(decode(&[0x1d, 0x04, 0, 0, 0, 0]), Ok(Plan::Good));
+    assert_eq!(refusal(&[0x1d, 0x01, 0, 0, 0, 0]), INVALID_FIELD, "UNITOFFL");
     assert_eq!(decode(&[0x1d, 0, 0, 0, 0, 0]), Ok(Plan::Good));
     assert_eq!(refusal(&[0x1d, 0x20, 0, 0, 0, 0]), INVALID_FIELD, "background self-test");
     let page = decode(&[0x1d, 0x04, 0, 0, 8, 0]);

@@ -81,6 +81,22 @@ fn the_identification_page_names_the_port_the_command_came_through_and_the_targe
 }
 
 #[test]
+fn names_of_every_length_end_in_a_nul_and_fill_up_four_bytes() {
+    const NAME: &str = "iqn.2024-01.test:abcdefgh";
+    for length in 20..25 {
+        let name = &NAME[..length];
+        let set_up = |unit: &mut Unit<'_>| {
+            unit.features = Features::NONE.with(Feature::PortGroups);
+            unit.topology = Some(Topology { target: name, groups: &[], through: 1 });
+        };
+        let page = with_unit(set_up, |unit| bytes_of(plan(&cdb(&[0x12, 1, 0x83, 0, 255, 0]), unit)));
+        let (_, _, value) = designators(&page[4..]).pop().unwrap();
+        assert_eq!((value.len() % 4, value.last()), (0, Some(&0)), "{length}");
+        assert!(value.len() <= name.len() + 4 && value.starts_with(name.as_bytes()));
+    }
+}
+
+#[test]
 fn the_ports_page_names_every_port() {
     let page = reply_all(&[0x12, 1, 0x88, 0, 255, 0]);
     let mut rest = &page[4..];

@@ -173,6 +173,7 @@ fn task_management_functions_are_told_in_both_forms() {
 fn lists_of_commands_are_cut_to_the_allocation_length() {
     let all = reply(&[0xa3, 0x0c, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0]);
     assert_eq!(reply(&[0xa3, 0x0c, 0, 0, 0, 0, 0, 0, 0, 12, 0, 0]), all[..12]);
+    assert_eq!(u32::from_be_bytes([all[0], all[1], all[2], all[3]]) as usize, all.len() - 4);
     assert_eq!(all[4..12], [0x00, 0, 0, 0, 0, 0, 0, 6], "TEST UNIT READY");
     let timed = reply(&[0xa3, 0x0c, 0x80, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0]);
     assert_eq!(
@@ -182,4 +183,11 @@ fn lists_of_commands_are_cut_to_the_allocation_length() {
     );
     let absent = plan_missing(&cdb(&[0x12, 0, 0, 0, 5, 0]), Absence::Other);
     assert_eq!(absent, Ok(Plan::Reply(vec![0x7f, 0, 6, 0x12, 91])));
+}
+
+#[test]
+fn sense_is_asked_for_in_either_format() {
+    let asked = |desc| decode(&[0x03, desc, 0, 0, 252, 0]);
+    assert_eq!(asked(0), Ok(Plan::RequestSense { format: SenseFormat::Fixed, allocation: 252 }));
+    assert_eq!(asked(1), Ok(Plan::RequestSense { format: SenseFormat::Descriptor, allocation: 252 }));
 }

@@ -1,61 +1,30 @@
 //! Generated operations on a store, one after the other, against the simplest model of one: a map from device to bytes,
 //! and for each block of a device a number that says which data block it is.
 
+mod ops;
+
 use crate::{
     judge::{Judges, check_image},
     sim::{META, Sim},
+    support::share,
 };
+use ops::{Fill, Op, ops};
 use proptest::prelude::*;
 use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
-use umbra_base::{Error, ErrorCode};
+use umbra_base::{Error, ErrorCode, Result};
 use umbra_store::{
-    Background, Difference, DifferenceKind, Extend, LunStore, PoolParams, Share, Snapshot, ThinId,
-    ThinPoolStore, Thresholds, Volume,
+    Background, Difference, DifferenceKind, Extend, LunStore, PoolParams, Snapshot, ThinId, ThinPoolStore,
+    Thresholds, Volume,
 };
 
 const BLOCK: usize = 64 << 10;
-/// The last block is cut short.
-const SIZE: usize = 4 * BLOCK + 3 * 512;
-const SECTORS: usize = SIZE / 512;
-const BLOCKS: usize = SIZE.div_ceil(BLOCK);
-
-#[derive(Debug, Clone)]
-enum Op {
-    Create,
-    Write { device: usize, at: usize, len: usize, byte: u8 },
-    Discard { device: usize, at: usize, len: usize },
-    Cut { first: usize, count: usize },
-    Delete { device: usize },
-    WriteAtomic { device: usize, at: usize, len: usize, byte: u8 },
-    Share { from: usize, to: usize, blocks: (usize, usize, usize) },
-    Extend { data: u64, metadata: u64 },
-    Flush { device: usize },
-    Close,
-    Drop,
-}
-
-fn ops() -> impl Strategy<Value = Vec<Op>> {
-    let device = any::<usize>();
-    let at = 0..SECTORS;
-    let len = prop_oneof![1..20usize, 1..SECTORS, Just(BLOCK / 512)];
-    let op = prop_oneof![
-        2 => Just(Op::Create),
-        12 => (device, at.clone(), len.clone(), 1..255u8)
-            .prop_map(|(device, at, len, byte)| Op::Write { device, at, len, byte }),
-        4 => (device, at, len).prop_map(|(device, at, len)| Op::Discard { device, at, len }),
-        4 => (device, 1..3usize).prop_map(|(first, count)| Op::Cut { first, count }),
-        2 => device.prop_map(|device| Op::Delete { device }),
-        2 => device.prop_map(|device| Op::Flush { device }),
-        3 => (device, 0..SECTORS, 1..SECTORS, 1..255u8)
-            .prop_map(|(device, at, len, byte)| Op::WriteAtomic { device, at, len, byte }),
-        4 => (device, any::<usize>(), (0..4usize, 0..4usize, 1..4usize))
-            .prop_map(|(from, to, blocks)| Op::Share { from, to, blocks }),
-        1 => (0..4u64, 0..4u64).prop_map(|(data, metadata)| Op::Extend { data, metadata }),
-        1 => Just(Op::Close),
-        2 => Just(Op::Drop),
-    ];
-    prop::collection::vec(op, 1..50)
-}
+/// Blocks that every device has as a whole.
+const WHOLE: usize = 4;
+/// Sectors of a new device: the last block is cut short.
+const FIRST_SECTORS: usize = WHOLE * BLOCK / 512 + 3;
+/// What a LUN grows to at most.
+const BLOCKS: usize = 6;
+const SECTORS: usize = BLOCKS * BLOCK / 512;
 
 /// Which data block, and whether it is the device's own, to be written in place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +34,7 @@ struct At {
 }
 
 struct Device {
+    /// As many as the LUN has.
     bytes: Vec<u8>,
     blocks: [Option<At>; BLOCKS],
     /// Whether the numbers are known: a write that found no room wrote nobody knows how much.
@@ -74,6 +44,13 @@ struct Device {
 impl Device {
     fn mapped(&self) -> u64 {
         self.blocks.iter().flatten().count() as u64
+    }
+
+    /// Some sectors of it, as bytes.
+    fn range(&self, at: usize, len: usize) -> Range<usize> {
+        let sectors = self.bytes.len() / 512;
+        let first = at % sectors;
+        first * 512..(first + len).min(sectors) * 512
     }
 }
 
@@ -110,24 +87,28 @@ impl World {
     }
 
     fn volume(&self, id: u32) -> Arc<dyn Volume> {
-        self.store.open(ThinId(id), SIZE as u64).unwrap()
+        self.store.open(ThinId(id), self.devices[&id].bytes.len() as u64).unwrap()
     }
 
     fn apply(&mut self, op: &Op) {
         match *op {
             Op::Create if self.devices.len() < 6 => {
                 self.store.create(ThinId(self.next_id)).unwrap();
-                self.devices.insert(
-                    self.next_id,
-                    Device { bytes: vec![0; SIZE], blocks: [None; BLOCKS], exact: true },
-                );
+                let device =
+                    Device { bytes: vec![0; FIRST_SECTORS * 512], blocks: [None; BLOCKS], exact: true };
+                self.devices.insert(self.next_id, device);
                 self.next_id += 1;
             }
             Op::Create => {}
-            Op::Write { device, at, len, byte } => self.write(device, at, len, byte),
-            Op::WriteAtomic { device, at, len, byte } => self.write_atomic(device, at, len, byte),
+            Op::Write(fill) => self.write(fill),
+            Op::WriteAtomic(fill) => self.write_atomic(fill),
             Op::Share { from, to, blocks } => self.share(from, to, blocks),
-            Op::Extend { data, metadata } => self.extend(data, metadata),
+            Op::Extend { data, metadata, at, write } => self.extend((data, metadata), at, write),
+            Op::Grow { device, sectors } => {
+                let Some(id) = self.pick(device) else { return };
+                let bytes = &mut self.devices.get_mut(&id).unwrap().bytes;
+                bytes.resize((bytes.len() + sectors * 512).min(SECTORS * 512), 0);
+            }
             Op::Discard { device, at, len } => self.discard(device, at, len),
             Op::Cut { first, count } => self.cut(first, count),
             Op::Delete { device } => {
@@ -148,21 +129,26 @@ impl World {
         }
     }
 
-    fn write(&mut self, device: usize, at: usize, len: usize, byte: u8) {
+    fn write(&mut self, Fill { device, at, len, byte }: Fill) {
         let Some(id) = self.pick(device) else { return };
-        let (from, to) = (at * 512, (at + len).min(SECTORS) * 512);
-        match self.volume(id).write(from as u64, &vec![byte; to - from]) {
-            Ok(()) => self.entered(id, from..to, byte, false),
+        let range = self.devices[&id].range(at, len);
+        let result = self.volume(id).write(range.start as u64, &vec![byte; range.len()]);
+        self.written(id, range, byte, result);
+    }
+
+    fn written(&mut self, id: u32, range: Range<usize>, byte: u8, result: Result<()>) {
+        match result {
+            Ok(()) => self.entered(id, range, byte, false),
             // The pool is full: each piece was written or was not. Take what is there, if it is one of the two.
-            Err(error) => self.take_what_is_there(id, from..to, byte, &error),
+            Err(error) => self.take_what_is_there(id, range, byte, &error),
         }
     }
 
-    fn write_atomic(&mut self, device: usize, at: usize, len: usize, byte: u8) {
+    fn write_atomic(&mut self, Fill { device, at, len, byte }: Fill) {
         let Some(id) = self.pick(device) else { return };
-        let (from, to) = (at * 512, (at + len).min(SECTORS) * 512);
-        match self.volume(id).write_atomic(from as u64, &vec![byte; to - from]) {
-            Ok(()) => self.entered(id, from..to, byte, true),
+        let range = self.devices[&id].range(at, len);
+        match self.volume(id).write_atomic(range.start as u64, &vec![byte; range.len()]) {
+            Ok(()) => self.entered(id, range, byte, true),
             Err(error) => assert_eq!(error.code(), ErrorCode::InsufficientStorage, "{error:?}"),
         }
     }
@@ -181,15 +167,15 @@ impl World {
 
     fn take_what_is_there(&mut self, id: u32, range: Range<usize>, byte: u8, error: &Error) {
         assert_eq!(error.code(), ErrorCode::InsufficientStorage, "{error:?}");
-        let mut now = vec![0; SIZE];
         let volume = self.volume(id);
+        let mut now = vec![0; volume.size_bytes() as usize];
         volume.read(0, &mut now).unwrap();
         let device = self.devices.get_mut(&id).unwrap();
         for (at, (old, new)) in device.bytes.iter().zip(&now).enumerate() {
             assert!(old == new || range.contains(&at) && *new == byte, "byte {at} of device {id}");
         }
         (device.bytes, device.exact) = (now, false);
-        for run in volume.mapped(0, SIZE as u64).unwrap() {
+        for run in volume.mapped(0, volume.size_bytes()).unwrap() {
             let blocks = run.offset as usize / BLOCK..(run.offset + run.len).div_ceil(BLOCK as u64) as usize;
             device.blocks[blocks].fill(run.mapped.then_some(At { block: 0, private: false }));
         }
@@ -197,13 +183,13 @@ impl World {
 
     fn discard(&mut self, device: usize, at: usize, len: usize) {
         let Some(id) = self.pick(device) else { return };
-        let (from, to) = (at * 512, (at + len).min(SECTORS) * 512);
+        let Range { start: from, end: to } = self.devices[&id].range(at, len);
         if let Err(error) = self.volume(id).discard(from as u64, (to - from) as u64) {
             // Zeroing the edge of a shared block takes a new one.
             return self.take_what_is_there(id, from..to, 0, &error);
         }
-        let end = if to == SIZE { BLOCKS } else { to / BLOCK };
         let device = self.devices.get_mut(&id).unwrap();
+        let end = if to == device.bytes.len() { to.div_ceil(BLOCK) } else { to / BLOCK };
         for block in from / BLOCK..to.div_ceil(BLOCK) {
             let whole = (from.div_ceil(BLOCK)..end).contains(&block);
             let part = (block * BLOCK).max(from)..((block + 1) * BLOCK).min(to);
@@ -222,19 +208,11 @@ impl World {
     /// Blocks that are whole: the last is cut short, and its neighbour's bytes behind the end are nobody's.
     fn share(&mut self, from: usize, to: usize, (first, at, blocks): (usize, usize, usize)) {
         let (Some(from), Some(to)) = (self.pick(from), self.pick(to)) else { return };
-        let blocks = blocks.min(4 - first).min(4 - at);
+        let blocks = blocks.min(WHOLE - first).min(WHOLE - at);
         if from == to && first < at + blocks && at < first + blocks {
             return;
         }
-        let offset = |block: usize| (block * BLOCK) as u64;
-        let wish = Share {
-            from: ThinId(from),
-            from_offset: offset(first),
-            to: ThinId(to),
-            to_offset: offset(at),
-            len: offset(blocks),
-        };
-        if let Err(error) = self.store.share(wish) {
+        if let Err(error) = self.store.share(share((from, first), (to, at), blocks)) {
             return assert_eq!(error.code(), ErrorCode::InsufficientStorage, "{error:?}");
         }
         let source = self.devices.get_mut(&from).unwrap();
@@ -248,10 +226,15 @@ impl World {
         device.exact &= exact;
     }
 
-    fn extend(&mut self, data: u64, metadata: u64) {
+    fn extend(&mut self, (data, metadata): (u64, u64), at: usize, write: Fill) {
         self.size = (self.size.0 + data, self.size.1 + metadata);
-        let data_bytes = Some(self.size.0 * BLOCK as u64);
-        self.store.extend(Extend { data_bytes, metadata_bytes: Some(self.size.1 * 4096) }).unwrap();
+        let (data_bytes, metadata_bytes) = (Some(self.size.0 * BLOCK as u64), Some(self.size.1 * 4096));
+        let extend = || self.store.extend(Extend { data_bytes, metadata_bytes }).unwrap();
+        let Some(id) = self.pick(write.device) else { return extend() };
+        let (volume, range) = (self.volume(id), self.devices[&id].range(write.at, write.len));
+        let (offset, bytes) = (range.start as u64, vec![write.byte; range.len()]);
+        let ((), result) = self.sim.beside(at, move || volume.write(offset, &bytes), extend);
+        self.written(id, range, write.byte, result);
     }
 
     fn cut(&mut self, first: usize, count: usize) {
@@ -284,7 +267,7 @@ impl World {
         let ids: Vec<_> = self.store.device_ids().unwrap().iter().map(|id| id.0).collect();
         assert_eq!(ids, self.devices.keys().copied().collect::<Vec<_>>());
         for (id, device) in &self.devices {
-            let mut bytes = vec![0xEE; SIZE];
+            let mut bytes = vec![0xEE; device.bytes.len()];
             self.volume(*id).read(0, &mut bytes).unwrap();
             assert!(bytes == device.bytes, "device {id} differs");
             assert_eq!(self.store.mapped_blocks(ThinId(*id)).unwrap(), device.mapped(), "device {id}");

@@ -2,20 +2,10 @@
 
 use crate::{
     judge::check_closed,
-    support::{BLOCK, cut, open, read, volume},
+    support::{BLOCK, cut, open, read, share, volume},
 };
 use umbra_base::ErrorCode;
 use umbra_store::{DifferenceKind, DifferenceKind::*, LunStore, Share, ThinId, ThinPoolStore};
-
-fn share(from: u32, from_block: u64, to: u32, to_block: u64, blocks: u64) -> Share {
-    Share {
-        from: ThinId(from),
-        from_offset: from_block * BLOCK,
-        to: ThinId(to),
-        to_offset: to_block * BLOCK,
-        len: blocks * BLOCK,
-    }
-}
 
 /// Every difference as (first block, blocks, kind).
 fn changed(store: &ThinPoolStore, old: u32, new: u32) -> Vec<(u64, u64, DifferenceKind)> {
@@ -38,7 +28,7 @@ fn shared_blocks_cost_nothing_and_each_side_goes_its_own_way() {
     one.write(0, &vec![1; 4 * BLOCK as usize]).unwrap();
     two.write(0, &vec![2; 8 * BLOCK as usize]).unwrap();
     let used = store.usage().data_used;
-    store.share(share(1, 0, 2, 2, 5)).unwrap();
+    store.share(share((1, 0), (2, 2), 5)).unwrap();
     assert_eq!(store.usage().data_used, used - 5, "four shared, one unmapped, five given up");
     let firsts: Vec<u8> = (0..8).map(|block| read(&two, block * BLOCK, 512)[0]).collect();
     assert_eq!(firsts, [2, 2, 1, 1, 1, 1, 0, 2]);
@@ -50,8 +40,8 @@ fn shared_blocks_cost_nothing_and_each_side_goes_its_own_way() {
     let store = open(dir.path());
     assert_eq!(read(&volume(&store, 1), 0, 512), [7; 512]);
     assert_eq!(read(&volume(&store, 2), 3 * BLOCK, 512), [8; 512]);
-    assert_eq!(store.share(share(1, 0, 9, 0, 1)).unwrap_err().code(), ErrorCode::ObjectNotFound);
-    let odd = Share { len: 512, ..share(1, 0, 2, 0, 1) };
+    assert_eq!(store.share(share((1, 0), (9, 0), 1)).unwrap_err().code(), ErrorCode::ObjectNotFound);
+    let odd = Share { len: 512, ..share((1, 0), (2, 0), 1) };
     assert_eq!(store.share(odd).unwrap_err().code(), ErrorCode::InvalidArgument);
     store.close().unwrap();
     check_closed(dir.path());

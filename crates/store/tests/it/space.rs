@@ -2,26 +2,78 @@
 
 use crate::{
     judge::check_closed,
-    support::{BLOCK, cut, params, read, volume},
+    support::{BLOCK, SECOND, cut, open, params, read, volume},
 };
 use std::{
-    path::Path,
     sync::{Arc, Mutex, mpsc},
     thread,
     time::Duration,
 };
-use umbra_base::ErrorCode;
+use tempfile::TempDir;
+use umbra_base::{ErrorCode, Result};
 use umbra_store::{
-    Allowance, Background, Extend, Level, LunStore, PoolParams, SpacePolicy, ThinId, ThinPoolStore,
-    Thresholds, Usage,
+    Allowance, Background, Extend, Level, LunStore, PoolParams, Snapshot, SpacePolicy, ThinId, ThinPoolStore,
+    Thresholds, Usage, Volume,
 };
 
 const PATIENT: Duration = Duration::from_secs(30);
 
-fn store(dir: &Path, blocks: u64, full_wait: Duration) -> Arc<ThinPoolStore> {
-    let thresholds = Thresholds { full_wait, ..Thresholds::default() };
-    let params = PoolParams { data_bytes: blocks * BLOCK, thresholds, ..params() };
-    Arc::new(ThinPoolStore::create_or_open(dir, params).unwrap())
+/// A small pool, which is looked at in the end.
+struct Pool {
+    dir: TempDir,
+    store: Arc<ThinPoolStore>,
+}
+
+impl Pool {
+    fn new(blocks: u64, full_wait: Duration) -> Pool {
+        let thresholds = Thresholds { full_wait, ..Thresholds::default() };
+        Pool::with(PoolParams { data_bytes: blocks * BLOCK, thresholds, ..params() })
+    }
+
+    /// One that looks at its space by itself.
+    fn watchful(blocks: u64, thresholds: Thresholds) -> Pool {
+        let background = Background::Every(Duration::from_millis(5));
+        Pool::with(PoolParams { data_bytes: blocks * BLOCK, thresholds, background, ..params() })
+    }
+
+    fn with(params: PoolParams) -> Pool {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(ThinPoolStore::create_or_open(dir.path(), params).unwrap());
+        Pool { dir, store }
+    }
+
+    /// One whose device 1 has all of its blocks.
+    fn full(blocks: u64, full_wait: Duration) -> (Pool, Arc<dyn Volume>) {
+        let pool = Pool::new(blocks, full_wait);
+        let volume = pool.device(1);
+        volume.write(0, &self::blocks(blocks)).unwrap();
+        (pool, volume)
+    }
+
+    fn device(&self, id: u32) -> Arc<dyn Volume> {
+        self.store.create(ThinId(id)).unwrap();
+        volume(&self.store, id)
+    }
+
+    fn devices(&self) -> Vec<u32> {
+        self.store.device_ids().unwrap().iter().map(|id| id.0).collect()
+    }
+
+    fn allow(&self, id: u32, reserved: u64, quota: Option<u64>) -> Result<()> {
+        let (reserved_bytes, quota_bytes) = (reserved * BLOCK, quota.map(|blocks| blocks * BLOCK));
+        self.store.allow(ThinId(id), Allowance { reserved_bytes, quota_bytes })
+    }
+
+    /// Stops it cleanly; the folder stays.
+    fn end(self) -> TempDir {
+        self.store.close().unwrap();
+        check_closed(self.dir.path());
+        self.dir
+    }
+}
+
+fn code<T: std::fmt::Debug>(refused: Result<T>) -> ErrorCode {
+    refused.unwrap_err().code()
 }
 
 fn blocks(count: u64) -> Vec<u8> {
@@ -30,11 +82,7 @@ fn blocks(count: u64) -> Vec<u8> {
 
 #[test]
 fn a_write_to_a_full_pool_waits_for_room() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = store(dir.path(), 4, PATIENT);
-    store.create(ThinId(1)).unwrap();
-    let volume = volume(&store, 1);
-    volume.write(0, &blocks(4)).unwrap();
+    let (pool, volume) = Pool::full(4, PATIENT);
     thread::scope(|scope| {
         let writer = scope.spawn(|| volume.write(8 * BLOCK, &[2; 512]));
         // Whether it waits already or not yet: it must find the room, and the rest works meanwhile.
@@ -45,58 +93,45 @@ fn a_write_to_a_full_pool_waits_for_room() {
         writer.join().unwrap().unwrap();
     });
     assert_eq!(read(&volume, 8 * BLOCK, 512), [2; 512]);
-    store.close().unwrap();
-    check_closed(dir.path());
+    pool.end();
 }
 
 #[test]
 fn a_write_to_a_full_pool_fails_when_nothing_comes_and_everything_else_goes_on() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = store(dir.path(), 4, Duration::from_millis(30));
-    store.create(ThinId(1)).unwrap();
-    let volume = volume(&store, 1);
-    volume.write(0, &blocks(4)).unwrap();
-    let error = volume.write(8 * BLOCK, &[2; 512]).unwrap_err();
-    assert_eq!(error.code(), ErrorCode::InsufficientStorage);
+    let (pool, volume) = Pool::full(4, Duration::from_millis(30));
+    assert_eq!(code(volume.write(8 * BLOCK, &[2; 512])), ErrorCode::InsufficientStorage);
     volume.write(0, &[3; 512]).unwrap();
     volume.flush().unwrap();
     assert_eq!(read(&volume, 0, 512), [3; 512]);
-    store.close().unwrap();
-    check_closed(dir.path());
+    pool.end();
 }
 
 #[test]
 fn a_waiting_write_goes_on_when_the_pool_is_extended() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = store(dir.path(), 4, PATIENT);
-    store.create(ThinId(1)).unwrap();
-    let volume = volume(&store, 1);
-    volume.write(0, &blocks(4)).unwrap();
+    let (pool, volume) = Pool::full(4, PATIENT);
+    let before = pool.store.usage();
+    let metadata = (before.metadata_total + 100) * 4096;
+    let larger = Extend { data_bytes: Some(8 * BLOCK), metadata_bytes: Some(metadata) };
     thread::scope(|scope| {
         let writer = scope.spawn(|| volume.write(8 * BLOCK, &blocks(3)));
-        let before = store.usage();
-        let metadata = (before.metadata_total + 100) * 4096;
-        store.extend(Extend { data_bytes: Some(8 * BLOCK), metadata_bytes: Some(metadata) }).unwrap();
+        pool.store.extend(larger).unwrap();
         writer.join().unwrap().unwrap();
-        let after = store.usage();
-        assert_eq!((after.data_total, after.metadata_total), (8, before.metadata_total + 100));
     });
+    let usage = pool.store.usage();
+    assert_eq!((usage.data_total, usage.metadata_total), (8, before.metadata_total + 100));
     // A wish already met.
-    let usage = store.usage();
-    let same = Extend { data_bytes: Some(8 * BLOCK), metadata_bytes: Some(usage.metadata_total * 4096) };
-    store.extend(same).unwrap();
-    assert_eq!(store.usage(), usage);
+    pool.store.extend(larger).unwrap();
+    assert_eq!(pool.store.usage(), usage);
     for wrong in [
         Extend { data_bytes: Some(BLOCK), ..Extend::default() },
         Extend { metadata_bytes: Some(4096), ..Extend::default() },
         Extend { data_bytes: Some(u64::MAX), ..Extend::default() },
     ] {
-        assert_eq!(store.extend(wrong).unwrap_err().code(), ErrorCode::InvalidArgument);
+        assert_eq!(code(pool.store.extend(wrong)), ErrorCode::InvalidArgument);
     }
-    store.close().unwrap();
-    check_closed(dir.path());
-    drop((volume, store));
-    let store = self::store(dir.path(), 1, PATIENT);
+    drop(volume);
+    let dir = pool.end();
+    let store = open(dir.path());
     assert_eq!(store.usage().data_total, 8);
     store.close().unwrap();
 }
@@ -120,70 +155,56 @@ impl SpacePolicy for Expendable {
     }
 }
 
-fn expendable(store: &Arc<ThinPoolStore>, devices: &[u32]) -> mpsc::Receiver<Level> {
+fn expendable(pool: &Pool, devices: &[u32]) -> mpsc::Receiver<Level> {
     let (levels, told) = mpsc::channel();
     let (devices, levels) = (Mutex::new(devices.to_vec()), Mutex::new(levels));
-    store.set_policy(Arc::new(Expendable { store: Arc::downgrade(store), devices, levels }));
+    pool.store.set_policy(Arc::new(Expendable { store: Arc::downgrade(&pool.store), devices, levels }));
     told
 }
 
 #[test]
 fn copies_go_before_a_write_to_an_original_fails() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = store(dir.path(), 8, Duration::ZERO);
-    store.create(ThinId(1)).unwrap();
-    let origin = volume(&store, 1);
+    let pool = Pool::new(8, Duration::ZERO);
+    let origin = pool.device(1);
     origin.write(0, &blocks(3)).unwrap();
-    cut(&store, &[(1, 2)]);
+    cut(&pool.store, &[(1, 2)]);
     origin.write(0, &blocks(3)).unwrap();
-    cut(&store, &[(1, 3)]);
+    cut(&pool.store, &[(1, 3)]);
     origin.write(0, &blocks(2)).unwrap();
-    let _told = expendable(&store, &[2, 3]);
+    let _told = expendable(&pool, &[2, 3]);
     // Device 3 goes first and gives back two blocks, then device 2.
     origin.write(4 * BLOCK, &blocks(2)).unwrap();
-    assert_eq!(store.device_ids().unwrap(), [ThinId(1), ThinId(2)]);
+    assert_eq!(pool.devices(), [1, 2]);
     origin.write(6 * BLOCK, &blocks(3)).unwrap();
-    assert_eq!(store.device_ids().unwrap(), [ThinId(1)]);
-    let error = origin.write(9 * BLOCK, &blocks(2)).unwrap_err();
-    assert_eq!(error.code(), ErrorCode::InsufficientStorage);
-    store.close().unwrap();
-    check_closed(dir.path());
+    assert_eq!(pool.devices(), [1]);
+    assert_eq!(code(origin.write(9 * BLOCK, &blocks(2))), ErrorCode::InsufficientStorage);
+    pool.end();
 }
 
 #[test]
 fn a_critical_level_is_told_and_acted_upon_before_the_pool_is_full() {
-    let dir = tempfile::tempdir().unwrap();
-    let thresholds = Thresholds { low_percent: 50, critical_percent: 75, full_wait: PATIENT };
-    let background = Background::Every(Duration::from_millis(5));
-    let params = PoolParams { data_bytes: 16 * BLOCK, thresholds, background, ..params() };
-    let store = Arc::new(ThinPoolStore::create_or_open(dir.path(), params).unwrap());
-    store.create(ThinId(1)).unwrap();
-    let origin = volume(&store, 1);
-    let told = expendable(&store, &[2]);
+    let pool = Pool::watchful(16, Thresholds { low_percent: 50, critical_percent: 75, full_wait: PATIENT });
+    let origin = pool.device(1);
+    let told = expendable(&pool, &[2]);
     let next = || told.recv_timeout(PATIENT).unwrap();
     origin.write(0, &blocks(6)).unwrap();
-    cut(&store, &[(1, 2)]);
+    cut(&pool.store, &[(1, 2)]);
     origin.write(0, &blocks(3)).unwrap();
     assert_eq!(next(), Level::Low);
     origin.write(3 * BLOCK, &blocks(3)).unwrap();
     assert_eq!((next(), next()), (Level::Critical, Level::Plenty));
-    assert_eq!(store.device_ids().unwrap(), [ThinId(1)]);
-    store.close().unwrap();
-    check_closed(dir.path());
+    assert_eq!(pool.devices(), [1]);
+    pool.end();
 }
 
 #[test]
 fn what_is_reserved_is_there_for_its_owner_also_after_a_cut() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = store(dir.path(), 8, Duration::ZERO);
-    store.create(ThinId(1)).unwrap();
-    store.create(ThinId(2)).unwrap();
-    let (owner, other) = (volume(&store, 1), volume(&store, 2));
+    let pool = Pool::new(8, Duration::ZERO);
+    let (owner, other) = (pool.device(1), pool.device(2));
     owner.write(0, &blocks(1)).unwrap();
-    store.allow(ThinId(1), Allowance { reserved_bytes: 3 * BLOCK, quota_bytes: None }).unwrap();
-    assert_eq!(store.usage().data_owed, 2);
-    let too_much = Allowance { reserved_bytes: 9 * BLOCK, quota_bytes: None };
-    assert_eq!(store.allow(ThinId(2), too_much).unwrap_err().code(), ErrorCode::InsufficientStorage);
+    pool.allow(1, 3, None).unwrap();
+    assert_eq!(pool.store.usage().data_owed, 2);
+    assert_eq!(code(pool.allow(2, 9, None)), ErrorCode::InsufficientStorage);
     other.write(0, &blocks(4)).unwrap();
     let error = other.write(4 * BLOCK, &blocks(2)).unwrap_err();
     assert!(
@@ -191,51 +212,41 @@ fn what_is_reserved_is_there_for_its_owner_also_after_a_cut() {
         "{error}"
     );
     // A cut would owe the owner three blocks, and only three are free.
-    cut(&store, &[(1, 3)]);
-    assert_eq!(store.usage().data_owed, 3);
+    cut(&pool.store, &[(1, 3)]);
+    assert_eq!(pool.store.usage().data_owed, 3);
     assert!(other.write(4 * BLOCK, &blocks(1)).is_err());
     owner.write(0, &blocks(3)).unwrap();
-    assert_eq!((store.usage().data_owed, store.usage().data_used), (0, 8));
-    let hold = store.hold(&[ThinId(1)], Duration::from_secs(1)).unwrap();
-    let pair = umbra_store::Snapshot { origin: ThinId(1), copy: ThinId(4) };
-    assert_eq!(store.cut(&hold, &[pair]).unwrap_err().code(), ErrorCode::InsufficientStorage);
+    assert_eq!((pool.store.usage().data_owed, pool.store.usage().data_used), (0, 8));
+    let hold = pool.store.hold(&[ThinId(1)], SECOND).unwrap();
+    let pair = Snapshot { origin: ThinId(1), copy: ThinId(4) };
+    assert_eq!(code(pool.store.cut(&hold, &[pair])), ErrorCode::InsufficientStorage);
     drop(hold);
-    store.close().unwrap();
-    check_closed(dir.path());
+    pool.end();
 }
 
 #[test]
 fn a_quota_ends_a_device_and_nobody_else() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = store(dir.path(), 8, Duration::ZERO);
-    store.create(ThinId(1)).unwrap();
-    store.create(ThinId(2)).unwrap();
-    store.allow(ThinId(1), Allowance { reserved_bytes: 0, quota_bytes: Some(2 * BLOCK) }).unwrap();
-    let (bounded, other) = (volume(&store, 1), volume(&store, 2));
-    assert_eq!(bounded.write(0, &blocks(3)).unwrap_err().code(), ErrorCode::LimitReached);
+    let pool = Pool::new(8, Duration::ZERO);
+    let (bounded, other) = (pool.device(1), pool.device(2));
+    pool.allow(1, 0, Some(2)).unwrap();
+    assert_eq!(code(bounded.write(0, &blocks(3))), ErrorCode::LimitReached);
     bounded.write(0, &blocks(2)).unwrap();
-    assert_eq!(bounded.write(2 * BLOCK, &[1; 512]).unwrap_err().code(), ErrorCode::LimitReached);
+    assert_eq!(code(bounded.write(2 * BLOCK, &[1; 512])), ErrorCode::LimitReached);
     bounded.write(0, &[2; 512]).unwrap();
     other.write(0, &blocks(4)).unwrap();
     bounded.discard(0, BLOCK).unwrap();
     bounded.write(2 * BLOCK, &[1; 512]).unwrap();
-    store.close().unwrap();
-    check_closed(dir.path());
+    pool.end();
 }
 
 #[test]
 fn writers_that_fight_for_the_last_blocks_all_get_theirs() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = store(dir.path(), 64, PATIENT);
-    for id in 0..4 {
-        store.create(ThinId(id)).unwrap();
-    }
+    let pool = Pool::new(64, PATIENT);
+    let volumes = [0, 1, 2, 3].map(|id| pool.device(id));
     // Four times twelve blocks fit; what is discarded and not committed yet must be found again and again.
     thread::scope(|scope| {
-        for id in 0..4u32 {
-            let store = &store;
+        for volume in &volumes {
             scope.spawn(move || {
-                let volume = volume(store, id);
                 for round in 0..60u64 {
                     let at = round % 8 * 12 * BLOCK;
                     volume.write(at, &blocks(12)).unwrap();
@@ -244,35 +255,26 @@ fn writers_that_fight_for_the_last_blocks_all_get_theirs() {
             });
         }
     });
-    store.close().unwrap();
-    check_closed(dir.path());
+    pool.end();
 }
 
 #[test]
 fn a_write_that_waits_for_room_does_not_hold_up_the_end() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = store(dir.path(), 4, Duration::from_secs(3600));
-    store.create(ThinId(1)).unwrap();
-    let volume = volume(&store, 1);
-    volume.write(0, &blocks(4)).unwrap();
+    let (pool, volume) = Pool::full(4, Duration::from_secs(3600));
     thread::scope(|scope| {
         let writer = scope.spawn(|| volume.write(8 * BLOCK, &[2; 512]));
-        store.end_waiting();
-        assert_eq!(writer.join().unwrap().unwrap_err().code(), ErrorCode::InsufficientStorage);
+        pool.store.end_waiting();
+        assert_eq!(code(writer.join().unwrap()), ErrorCode::InsufficientStorage);
     });
-    store.close().unwrap();
-    check_closed(dir.path());
+    pool.end();
 }
 
 #[test]
 fn what_is_reserved_counts_as_used_in_the_level() {
-    let dir = tempfile::tempdir().unwrap();
-    let background = Background::Every(Duration::from_millis(5));
-    let params = PoolParams { data_bytes: 16 * BLOCK, background, ..params() };
-    let store = Arc::new(ThinPoolStore::create_or_open(dir.path(), params).unwrap());
-    store.create(ThinId(1)).unwrap();
-    let told = expendable(&store, &[]);
-    store.allow(ThinId(1), Allowance { reserved_bytes: 13 * BLOCK, quota_bytes: None }).unwrap();
+    let pool = Pool::watchful(16, params().thresholds);
+    pool.device(1);
+    let told = expendable(&pool, &[]);
+    pool.allow(1, 13, None).unwrap();
     assert_eq!(told.recv_timeout(PATIENT).unwrap(), Level::Low);
-    store.close().unwrap();
+    pool.end();
 }

@@ -1,7 +1,9 @@
 //! What the tests on real files share: a small pool, short words for its calls.
 
 use std::{path::Path, sync::Arc, time::Duration};
-use umbra_store::{Background, LunStore, PoolParams, Snapshot, ThinId, ThinPoolStore, Thresholds, Volume};
+use umbra_store::{
+    Background, LunStore, PoolParams, Share, Snapshot, ThinId, ThinPoolStore, Thresholds, Volume,
+};
 
 pub const BLOCK: u64 = 64 << 10;
 pub const SECOND: Duration = Duration::from_secs(1);
@@ -24,6 +26,18 @@ pub fn read(volume: &Arc<dyn Volume>, offset: u64, len: usize) -> Vec<u8> {
     let mut buf = vec![0xEE; len];
     volume.read(offset, &mut buf).unwrap();
     buf
+}
+
+/// The wish that `to` share blocks of `from`: device, first block.
+pub fn share(from: (u32, usize), to: (u32, usize), blocks: usize) -> Share {
+    let offset = |block: usize| block as u64 * BLOCK;
+    Share {
+        from: ThinId(from.0),
+        from_offset: offset(from.1),
+        to: ThinId(to.0),
+        to_offset: offset(to.1),
+        len: offset(blocks),
+    }
 }
 
 pub fn cut(store: &ThinPoolStore, pairs: &[(u32, u32)]) {

@@ -5,7 +5,7 @@
 
 use crate::{
     judge::{Judges, check_image},
-    recorded::{After, BLOCK, May, PER_BLOCK, Run, open},
+    recorded::{After, BLOCK, May, NEVER, PER_BLOCK, Run, open},
     sim::{Faults, Loss, META, Replay, Sim},
 };
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -66,6 +66,26 @@ fn a_pool_that_was_being_made_is_made_anew() {
             store.close().unwrap();
             check_image(after.content(META).bytes(), Judges::Ours, 0);
         }
+    }
+}
+
+/// A full pool is extended, and a write takes new blocks as soon as there are any: not before they are there after a loss.
+#[test]
+fn every_loss_while_a_full_pool_is_extended_under_a_write_keeps_what_was_promised() {
+    const BLOCKS: usize = 6;
+    for at in 0..6 {
+        let mut run = Run::on((160, BLOCKS as u64), 3, Faults::default());
+        run.may = May::BeRefused;
+        run.create(1);
+        run.create(2);
+        run.change(1, 0, BLOCKS * PER_BLOCK, 11);
+        run.flush(1);
+        let begun = run.sim.moment();
+        run.extend_beside_a_write((3, 2), at, (2, 5, 2 * PER_BLOCK));
+        let written = run.devices[&2].sectors[5].last().unwrap();
+        assert!(written.acknowledged != NEVER, "the write found no room");
+        assert!(written.begun < run.sizes[1].span.1, "the write began after the extension was done");
+        run.sweep_from(begun, 1);
     }
 }
 

@@ -15,7 +15,8 @@ fn operating_parameters_are_the_parsers_limits() {
     assert_eq!((bytes[4], bytes[9], bytes[11]), (1, COPY_TARGETS as u8, COPY_SEGMENTS as u8));
     assert_eq!((be32(&bytes, 12), be32(&bytes, 16)), (COPY_LIST_BYTES as u32, COPY_SEGMENT_BYTES as u32));
     assert_eq!((be32(&bytes, 20), be32(&bytes, 24)), (0, 0), "no inline data, none held");
-    assert_eq!(bytes[43..], [3, 0x02, 0x0a, 0xe4]);
+    assert_eq!(bytes[32..37], [0, 0, 0, COPY_RESULTS as u8, COPY_RESULTS as u8]);
+    assert_eq!((bytes[37], &bytes[43..]), (9, &[3, 0x02, 0x0a, 0xe4][..]));
     let too_many =
         32 * (COPY_TARGETS + 1) + 28 <= COPY_LIST_BYTES && 32 + 32 * (COPY_SEGMENTS + 1) <= COPY_LIST_BYTES;
     assert!(too_many, "one too many of each kind is told as such");
@@ -72,7 +73,8 @@ fn the_limits_of_tokens_are_announced() {
     assert_eq!((be32(limits, 8), be32(limits, 12)), (TOKEN_SECONDS, DEFAULT_TOKEN_SECONDS));
     assert_eq!((be64(limits, 16), be64(limits, 24)), (TOKEN_BLOCKS, OPTIMAL_TOKEN_BLOCKS));
     let features = of(0x0106);
-    assert_eq!((features.len(), be32(features, 12), be32(features, 20)), (92, 1, TOKEN_SECONDS));
+    assert_eq!((features.len(), features[0]), (92, 0), "for this target only");
+    assert_eq!([12, 16, 20].map(|at| be32(features, at)), [1, u32::MAX, TOKEN_SECONDS]);
     assert_eq!((features[43], features[47]), (48, 44), "lengths of what is for blocks");
     assert_eq!(be64(features, 52), TOKEN_BLOCKS * BLOCK);
     assert_eq!([60, 68, 76].map(|at| be64(features, at)), [OPTIMAL_TOKEN_BLOCKS * BLOCK; 3]);

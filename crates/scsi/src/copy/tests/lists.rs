@@ -59,7 +59,7 @@ fn units_are_named_by_naa_or_uuid() {
     assert!(!names(target(0xa, &uuid[..17])));
     assert!(!names(target(3, &[0x31; 8])), "another unit");
     assert!(!names(target(0x13, &identity().naa.to_be_bytes())), "a port's designator");
-    assert!(!names(target(1, b"UMBRA   LUN")), "a vendor's designator");
+    assert!(!names(target(1, b"UMBRA   LUN-SER12345")), "a vendor's designator, as long as can be");
     let mut with_lu_id_type = naa();
     with_lu_id_type[1] = 0xc0;
     assert!(names(with_lu_id_type), "LU ID TYPE is ignored");

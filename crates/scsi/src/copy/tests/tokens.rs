@@ -77,6 +77,7 @@ fn time_and_type_are_what_was_asked_for_or_refused() {
         parse_it(&list).map(|request| (request.seconds, request.kind))
     };
     assert_eq!(with(0, TOKEN_SECONDS, 0x1234), Ok((TOKEN_SECONDS, None)), "RTV is zero");
+    assert_eq!(with(1, 1, 0x1234), Ok((1, None)), "IMMED says nothing of types");
     assert_eq!(with(0, TOKEN_SECONDS + 1, 0), Err(LIST.in_list(4)));
     assert_eq!(with(2, 1, 0x0080_0000), Ok((1, Some(RodType::PointInTime))));
     assert_eq!(with(2, 1, 0x0080_0001), Ok((1, Some(RodType::ChangeVulnerable))));

@@ -5,7 +5,10 @@ use super::{
     judged::{Verdicts, judged},
     worker::{Dice, SIZE, Worker, tokens},
 };
-use crate::sim::{META, Sim};
+use crate::{
+    sim::{META, Sim},
+    support::share,
+};
 use std::{
     collections::BTreeMap,
     sync::{
@@ -16,8 +19,7 @@ use std::{
     time::Duration,
 };
 use umbra_store::{
-    Background, Extend, LunStore, PoolParams, Share, Snapshot, ThinId, ThinPoolStore, Volume,
-    backing::Backing,
+    Background, Extend, LunStore, PoolParams, Snapshot, ThinId, ThinPoolStore, Volume, backing::Backing,
 };
 
 /// Devices that are written.
@@ -242,16 +244,8 @@ impl World {
         let (from, to) = (1 + self.dice.below(2) as u32, 3);
         let (first, at) = (self.dice.below(BLOCKS - 2), self.dice.below(BLOCKS - 2));
         let blocks = 1 + self.dice.below(2);
-        let offset = |block: usize| (block * BLOCK) as u64;
         let span_begun = self.clock.tick();
-        let wish = Share {
-            from: ThinId(from),
-            from_offset: offset(first),
-            to: ThinId(to),
-            to_offset: offset(at),
-            len: offset(blocks),
-        };
-        self.store().share(wish).unwrap();
+        self.store().share(share((from, first), (to, at), blocks)).unwrap();
         let sectors = |block: usize| block * PER_BLOCK..(block + blocks) * PER_BLOCK;
         let tokens = self.holds[&from][sectors(first)].to_vec();
         self.holds.get_mut(&to).unwrap()[sectors(at)].copy_from_slice(&tokens);

@@ -8,11 +8,14 @@ mod steps;
 
 pub use promise::{After, Promise};
 
-use crate::sim::{Faults, SECTOR, Sim};
+use crate::{
+    sim::{Faults, SECTOR, Sim},
+    support::share,
+};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use umbra_base::{ErrorCode, Result};
 use umbra_store::{
-    Background, Extend, LunStore, PoolParams, Share, Snapshot, ThinId, ThinPoolStore, Thresholds, Volume,
+    Background, Extend, LunStore, PoolParams, Snapshot, ThinId, ThinPoolStore, Thresholds, Volume,
     backing::BlockFile,
 };
 
@@ -50,6 +53,8 @@ pub type Span = (usize, usize);
 
 #[derive(Clone)]
 pub struct Device {
+    /// Sectors that it has as a LUN; the others hold zeroes.
+    pub size: usize,
     pub sectors: Vec<Vec<Version>>,
     pub flushes: Vec<Span>,
     pub made: Span,
@@ -155,7 +160,8 @@ impl Run {
     }
 
     pub fn volume(&self, id: u32) -> Result<Arc<dyn Volume>> {
-        self.store().open(ThinId(id), SIZE)
+        let size = self.devices.get(&id).map_or(SECTORS, |device| device.size);
+        self.store().open(ThinId(id), (size * SECTOR) as u64)
     }
 
     /// What the device may hold is what this says of each of its sectors.
@@ -174,8 +180,8 @@ impl Run {
         let made = self.timed(|store| store.create(ThinId(id)));
         let zero = Version { token: 0, begun: made.0, acknowledged: made.0 };
         let sectors = vec![vec![zero]; SECTORS];
-        self.devices
-            .insert(id, Device { sectors, flushes: Vec::new(), made, gone: None, atomic: Vec::new() });
+        let (size, flushes, atomic) = (SECTORS, Vec::new(), Vec::new());
+        self.devices.insert(id, Device { size, sectors, flushes, made, gone: None, atomic });
     }
 
     /// Writes a token to sectors; token 0 discards them.
@@ -221,15 +227,7 @@ impl Run {
             return;
         }
         let tokens: Vec<_> = held.iter().map(|versions| versions.last().unwrap().token).collect();
-        let offset = |block: usize| block as u64 * BLOCK;
-        let wish = Share {
-            from: ThinId(from.0),
-            from_offset: offset(from.1),
-            to: ThinId(to.0),
-            to_offset: offset(to.1),
-            len: offset(blocks),
-        };
-        let span = self.timed(|store| store.share(wish));
+        let span = self.timed(|store| store.share(share(from, to, blocks)));
         self.note_atomic(to.0, to.1 * PER_BLOCK, &tokens, span);
         // Durable on return, and with it everything before.
         self.device(to.0).flushes.push((span.1, span.1));
@@ -275,10 +273,36 @@ impl Run {
         self.sizes.push(Sizes { span, blocks });
     }
 
+    /// The same, while a token is written to sectors (device, first, how many) from the disk's operation number `at` on.
+    pub fn extend_beside_a_write(
+        &mut self,
+        blocks: (u64, u64),
+        at: usize,
+        (id, first, len): (u32, usize, usize),
+    ) {
+        let (token, volume, sim) = (self.token(), self.volume(id), self.sim.clone());
+        let beside = move || {
+            let (begun, data) = (sim.moment(), sim.backing(1).data);
+            let (offset, bytes) = ((first * SECTOR) as u64, token.to_le_bytes().repeat(len * SECTOR / 8));
+            let written = volume.and_then(|volume| write(&*volume, &*data, offset, &bytes));
+            (written, (begun, sim.moment()))
+        };
+        let ((), (written, (begun, end))) =
+            self.sim.clone().beside(at, beside, || self.extend(blocks.0, blocks.1));
+        let acknowledged = if self.done(&written) == NEVER { NEVER } else { end };
+        self.note(id, first, &vec![token; len], (begun, acknowledged));
+    }
+
+    /// Gives a LUN more sectors.
+    pub fn grow(&mut self, id: u32, sectors: usize) {
+        let device = self.device(id);
+        device.size = (device.size + sectors).min(SECTORS);
+    }
+
     /// Reads a device while everything goes on: right, or an error where errors may be.
     pub fn look_at(&mut self, id: u32) {
         let mut bytes = vec![0; SIZE as usize];
-        let result = self.volume(id).and_then(|volume| volume.read(0, &mut bytes));
+        let result = self.store().open(ThinId(id), SIZE).and_then(|volume| volume.read(0, &mut bytes));
         if self.done(&result) != NEVER {
             self.devices[&id].check(id, &bytes, (NEVER - 1, NEVER - 1));
         }
@@ -309,6 +333,6 @@ impl Device {
                 .collect()
         };
         let sectors = self.sectors.iter().map(latest).collect();
-        Device { sectors, flushes: vec![made], made, gone: None, atomic: Vec::new() }
+        Device { size: self.size, sectors, flushes: vec![made], made, gone: None, atomic: Vec::new() }
     }
 }

@@ -1,7 +1,10 @@
 //! Runs that are made of random steps, from a seed.
 
-use super::{PER_BLOCK, Run, SECTORS};
+use super::{PER_BLOCK, Run};
 use crate::sim::Faults;
+
+/// Sectors of the origins at first: the last block is cut short, until the LUN grows.
+const FIRST_SIZE: usize = 5 * PER_BLOCK + 37;
 
 impl Run {
     /// Two origins, and so many steps with them.
@@ -12,8 +15,10 @@ impl Run {
     }
 
     pub fn go(&mut self, steps: usize) {
-        self.create(1);
-        self.create(2);
+        for id in [1, 2] {
+            self.create(id);
+            self.device(id).size = FIRST_SIZE;
+        }
         let mut next_copy = 10;
         (0..steps).for_each(|_| self.step(&mut next_copy));
     }
@@ -21,7 +26,7 @@ impl Run {
     fn step(&mut self, next_copy: &mut u32) {
         let live = self.live();
         let id = live[self.random(live.len() as u64) as usize];
-        match self.random(29) {
+        match self.random(30) {
             0..=7 => self.write_somewhere(id),
             8..=9 => self.write_whole_blocks(id),
             10..=11 => self.discard_somewhere(id),
@@ -34,39 +39,53 @@ impl Run {
             20..=21 if id > 2 => self.delete(id),
             22 => self.die(),
             23 if self.sizes.len() < 4 => {
-                let (data, metadata) = (self.random(5), self.random(9));
-                self.extend(data, metadata);
+                let (blocks, at) = ((self.random(5), self.random(9)), self.random(9) as usize);
+                let (first, len) = self.somewhere(id);
+                self.extend_beside_a_write(blocks, at, (id, first, len));
             }
             24 => self.look_at(id),
             25..=27 => {
                 let to = live[self.random(live.len() as u64) as usize];
                 // Also within one device.
                 let (from_block, to_block) = (self.random(2) as usize, 3 + self.random(2) as usize);
-                let blocks = 1 + self.random(2) as usize;
+                // Whole blocks of the LUN: what is behind its end is nobody's.
+                let whole = self.devices[&to].size / PER_BLOCK;
+                let blocks = (1 + self.random(2) as usize).min(whole - to_block);
                 self.share((id, from_block), (to, to_block), blocks);
+            }
+            28 => {
+                let sectors = 1 + self.random(60) as usize;
+                self.grow(id, sectors);
             }
             _ => self.flush(1),
         }
     }
 
+    /// A range of a device: first sector, and how many.
+    fn somewhere(&mut self, id: u32) -> (usize, usize) {
+        let size = self.devices[&id].size;
+        let first = self.random(size as u64) as usize;
+        let longest = [8, 40, 300][self.random(3) as usize].min(size - first);
+        (first, 1 + self.random(longest as u64) as usize)
+    }
+
     fn write_somewhere(&mut self, id: u32) {
-        let first = self.random(SECTORS as u64) as usize;
-        let longest = [8, 40, 300][self.random(3) as usize].min(SECTORS - first);
-        let len = 1 + self.random(longest as u64) as usize;
-        let token = self.token();
+        let ((first, len), token) = (self.somewhere(id), self.token());
         self.change(id, first, len, token);
     }
 
     fn write_whole_blocks(&mut self, id: u32) {
-        let first = self.random((SECTORS / PER_BLOCK) as u64) as usize;
-        let blocks = 1 + self.random((SECTORS / PER_BLOCK - first).min(3) as u64) as usize;
+        let whole = self.devices[&id].size / PER_BLOCK;
+        let first = self.random(whole as u64) as usize;
+        let blocks = 1 + self.random((whole - first).min(3) as u64) as usize;
         let token = self.token();
         self.change(id, first * PER_BLOCK, blocks * PER_BLOCK, token);
     }
 
     fn discard_somewhere(&mut self, id: u32) {
-        let first = self.random(SECTORS as u64 - 1) as usize / 64 * 64;
-        let len = (PER_BLOCK + self.random(100) as usize).min(SECTORS - first);
+        let size = self.devices[&id].size;
+        let first = self.random(size as u64 - 1) as usize / 64 * 64;
+        let len = (PER_BLOCK + self.random(100) as usize).min(size - first);
         self.change(id, first, len, 0);
     }
 

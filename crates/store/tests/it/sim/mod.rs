@@ -18,7 +18,15 @@ pub use replay::Replay;
 
 use faults::Trouble;
 use file::SimFile;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
 use umbra_store::backing::Backing;
 use umbra_thin::{Format, format};
 
@@ -136,6 +144,35 @@ impl Sim {
                 meet.into_iter().for_each(|meet| meet());
             }
         })));
+    }
+
+    /// Runs `what`, and `beside` on a thread of its own from the disk's operation number `at` of that on, or afterwards if
+    /// there are not so many. The operation waits for it, but not for long: it may itself wait for the operation's end.
+    pub fn beside<T, U: Send + 'static>(
+        &self,
+        at: usize,
+        beside: impl FnOnce() -> U + Send + 'static,
+        what: impl FnOnce() -> T,
+    ) -> (T, U) {
+        let (tell, told) = mpsc::channel();
+        let waiting = Arc::new(Mutex::new(Some(beside)));
+        let (beside, operations) = (waiting.clone(), AtomicUsize::new(0));
+        self.set_hook(Some(Arc::new(move |_, _| {
+            if operations.fetch_add(1, SeqCst) == at
+                && let Some(beside) = beside.lock().unwrap().take()
+            {
+                let (tell, (done, is_done)) = (tell.clone(), mpsc::channel::<()>());
+                thread::spawn(move || {
+                    tell.send(beside()).unwrap();
+                    drop(done);
+                });
+                let _done = is_done.recv_timeout(Duration::from_millis(100));
+            }
+        })));
+        let result = what();
+        self.set_hook(None);
+        let late = waiting.lock().unwrap().take();
+        (result, late.map_or_else(|| told.recv().unwrap(), |beside| beside()))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
