@@ -47,6 +47,8 @@ pub const LOGIN_PDUS: u32 = 64;
 pub const PING_AFTER: Duration = Duration::from_secs(15);
 /// Silence after the ping that ends the connection.
 pub const PING_ANSWER: Duration = Duration::from_secs(15);
+/// Time in which an initiator that owes data has to send some.
+pub const DATA_TIME: Duration = Duration::from_secs(60);
 
 /// Payload of one Data-In below which it is copied between its header and what follows, rather than named.
 pub const COPIED_DATA: usize = 512;

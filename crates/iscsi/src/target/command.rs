@@ -44,6 +44,7 @@ impl Full {
 
     pub(super) fn data_arrived(&mut self, link: &mut Link, pdu: &DataOut, len: u32) -> Option<Event> {
         let progress = self.tasks.get_mut(pdu.task_tag)?.data_arrived(pdu, len);
+        self.stall.moved();
         self.follow(link, pdu.task_tag, progress)
     }
 

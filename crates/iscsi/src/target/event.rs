@@ -191,6 +191,8 @@ pub enum CloseReason {
     UnexpectedPdu { opcode: u8, when: &'static str },
     #[error("command number {found} where {expected} was next on the only connection")]
     CommandGap { expected: u32, found: u32 },
+    #[error("data was asked for and none came within {seconds} s")]
+    DataTimeout { seconds: u64 },
     #[error("no logout within {seconds} s after it was asked for")]
     NoLogout { seconds: u16 },
     #[error("more than {max} rejected PDUs")]

@@ -14,6 +14,7 @@ use super::link::Link;
 use super::negotiate::Negotiated;
 use super::nop::Silence;
 use super::params::Params;
+use super::stall::Stall;
 use super::table::TaskTable;
 use super::text::TextExchange;
 use crate::limits::REJECTS;
@@ -36,6 +37,7 @@ pub(super) struct Full {
     pub(super) leaving: Leaving,
     rejects: u32,
     pub(super) silence: Silence,
+    pub(super) stall: Stall,
     arriving: Option<Arriving>,
 }
 
@@ -78,6 +80,7 @@ impl Full {
             leaving: Leaving::default(),
             rejects: 0,
             silence: Silence::new(now),
+            stall: Stall::new(now),
             arriving: None,
         }
     }

@@ -29,6 +29,7 @@ mod nop;
 mod params;
 mod respond;
 mod security;
+mod stall;
 mod table;
 mod task;
 #[cfg(test)]

@@ -61,13 +61,15 @@ impl Full {
 
     /// When [`Full::tick`] has something to do.
     pub fn next_deadline(&self) -> Instant {
-        let silence = self.silence.deadline();
-        self.leaving.deadline().map_or(silence, |leave| leave.min(silence))
+        let others = self.silence.deadline().min(self.stall.deadline());
+        self.leaving.deadline().map_or(others, |leave| leave.min(others))
     }
 
-    /// Pings an initiator that is silent; gives up one that stays so, or stays at all when it was asked to leave.
+    /// Pings an initiator that is silent; gives up one that stays so, stays when it was asked to leave, or keeps its data to
+    /// itself.
     pub fn tick(&mut self, now: Instant, link: &mut Link) -> Result<(), CloseReason> {
         self.leaving.check(now)?;
+        self.stall.check(now, || self.tasks.owe_data())?;
         if now < self.silence.deadline() {
             return Ok(());
         }

@@ -49,6 +49,11 @@ impl TaskTable {
         self.tasks.iter().map(|(tag, task)| (*tag, task.header.lun))
     }
 
+    /// Whether any task waits for data that the initiator is to send now.
+    pub fn owe_data(&self) -> bool {
+        self.tasks.values().any(Task::owes_data)
+    }
+
     pub fn insert(&mut self, task: Task) -> &mut Task {
         self.immediate += usize::from(task.header.immediate);
         self.tasks.entry(task.header.task_tag).insert_entry(task).into_mut()

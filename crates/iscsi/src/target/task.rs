@@ -202,6 +202,11 @@ impl Task {
         matches!(self.phase, Phase::WithDriver)
     }
 
+    /// Whether the initiator has announced data, or was asked for it.
+    pub fn owes_data(&self) -> bool {
+        self.sequences.count > 0
+    }
+
     fn is_collecting(&self) -> bool {
         matches!(self.phase, Phase::Unsolicited | Phase::Solicited)
     }

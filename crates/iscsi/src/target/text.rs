@@ -66,6 +66,9 @@ impl TextExchange {
         }
         if !pdu.continues {
             let list = TextList::parse(&std::mem::take(&mut self.received)).ok()?;
+            if list.has_duplicates() {
+                return None;
+            }
             // What is declared here counts from the next PDU on; this answer keeps to both.
             let segment = negotiated.peer_data_segment;
             self.unsent = answer(params, kind, negotiated, &list).encode();

@@ -122,8 +122,12 @@ fn text_that_is_none_and_exchanges_that_are_none_are_rejected() {
     let pdu = Text { immediate: true, final_bit: true, task_tag: 5, cmd_sn: 1, ..Text::default() };
     let first = |pdu: Text| Text { transfer_tag: RESERVED_TAG, ..pdu };
     let endless = Text { continues: true, final_bit: false, ..first(pdu) };
-    let cases: [(Text, Vec<u8>); 3] =
-        [(first(pdu), b"no equals".to_vec()), (pdu, Vec::new()), (endless, vec![b'a'; TEXT_BYTES + 1])];
+    let cases = [
+        (first(pdu), b"no equals".to_vec()),
+        (pdu, Vec::new()),
+        (endless, vec![b'a'; TEXT_BYTES + 1]),
+        (first(pdu), b"SendTargets=\0SendTargets=\0".to_vec()),
+    ];
     for (pdu, data) in cases {
         pair.send(pdu.build(), &data);
         let (Response::Reject(answer), _) = pair.answer() else { panic!("not rejected") };

@@ -1,6 +1,7 @@
 //! Scripts of whole sessions: what an initiator sends against what the target answers, in simulated time.
 
 mod both_sides;
+mod chaos;
 mod chap;
 mod digests;
 mod discovery;
@@ -12,6 +13,8 @@ mod management;
 mod pair;
 mod pings;
 mod reads;
+mod recorded;
+mod refusals;
 mod window;
 mod writes;
 
@@ -21,7 +24,7 @@ use crate::limits::*;
 use crate::pdu::request::*;
 use crate::pdu::response::*;
 use crate::pdu::{Expects, FrameReader, HeaderStep, RESERVED_TAG, Receiver, Response, TextList, write_pdu};
-use pair::{Pair, login, params, status_of};
+use pair::{Pair, login, params, pattern, status_of};
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::ops::Range;

@@ -23,8 +23,9 @@ pub struct Pair {
     pub secret: Option<&'static str>,
     pub mutual: Option<&'static str>,
     pub known: bool,
-    /// Whether [`Event::Solicit`] is answered at once.
+    /// Whether [`Event::Solicit`] is answered at once, and whether all else is: reads with a pattern.
     pub roomy: bool,
+    pub diligent: bool,
     pub solicits: Vec<(u32, u32)>,
     pub commands: Vec<Taken>,
     pub discarded: Vec<u32>,
@@ -82,6 +83,7 @@ impl Pair {
             mutual: None,
             known: true,
             roomy: true,
+            diligent: false,
             solicits: Vec::new(),
             commands: Vec::new(),
             discarded: Vec::new(),
@@ -226,15 +228,40 @@ impl Pair {
                     let data = self.buffers.remove(&command.tag).unwrap_or_default();
                     assert_eq!(data.len(), command.write_length as usize);
                     self.commands.push(Taken { command, data });
+                    if self.diligent {
+                        self.good(command.tag, &pattern(command.tag, command.read_length as usize));
+                    }
                 }
                 Event::Discard { tag } => {
                     self.buffers.remove(&tag);
                     self.discarded.push(tag);
                 }
-                Event::TaskManagement(request) => self.management.push(request),
-                Event::Logout => self.logouts += 1,
+                Event::TaskManagement(request) => {
+                    self.management.push(request);
+                    if self.diligent {
+                        self.manage(&request);
+                    }
+                }
+                Event::Logout => {
+                    self.logouts += 1;
+                    if self.diligent {
+                        self.target.logout_done();
+                    }
+                }
             }
         }
+    }
+
+    /// Ends the tasks that a request names.
+    fn manage(&mut self, request: &TaskManagementRequest) {
+        for (tag, lun) in self.target.open_tasks() {
+            let named = request.function == task_function::ABORT_TASK && tag == request.referenced_tag;
+            if named || (request.function != task_function::ABORT_TASK && lun == request.lun) {
+                self.target.abort(tag);
+                self.buffers.remove(&tag);
+            }
+        }
+        self.target.task_management_done(request.tag, task_response::COMPLETE);
     }
 
     /// The bytes that the target has to send.
@@ -358,6 +385,11 @@ impl Pair {
         });
         r2ts.collect()
     }
+}
+
+/// Data that tells where it belongs.
+pub fn pattern(tag: u32, len: usize) -> Vec<u8> {
+    (0..len).map(|at| (tag as usize * 31 + at / 3) as u8).collect()
 }
 
 pub fn status_of((response, data): (Response, Vec<u8>), tag: u32) -> (u8, [u8; 3]) {
