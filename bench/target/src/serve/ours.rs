@@ -13,7 +13,8 @@ use std::{
 };
 use umbra_store::{LunStore, PoolParams, ThinId, ThinPoolStore};
 use umbra_target::{
-    Access, Backend, Directory, HostLogin, LunEntry, LunIdentity, PortalAuth, Target, TargetConfig,
+    Access, Backend, Directory, HostLogin, KeepNothing, LunEntry, LunIdentity, PortalAuth, Target,
+    TargetConfig,
 };
 use unit::Unit;
 
@@ -67,7 +68,7 @@ pub fn start(
     let luns = vec![LunEntry { number: LUN, unit, identity, access: Access::ReadWrite }];
     let directory = Arc::new(Everybody { target: OnceLock::new(), luns });
     let config = TargetConfig { shards, backend, ..TargetConfig::new(TARGET) };
-    let target = Target::new(config, directory.clone())?;
+    let target = Target::new(config, directory.clone(), Arc::new(KeepNothing))?;
     let _only_once = directory.target.set(Arc::downgrade(&target));
     let socket = target.listen_tcp(SocketAddr::from(([127, 0, 0, 1], 0)), PortalAuth::InsecureNone)?;
     Ok((target, socket))
