@@ -158,6 +158,15 @@ impl<U: LogicalUnit> Target<U> {
     }
 }
 
+impl<U: LogicalUnit> Drop for Target<U> {
+    /// Without [`Target::shutdown`] the shards end by themselves, some time after this.
+    fn drop(&mut self) {
+        for remote in self.common.remotes() {
+            post(remote, Message::Stop { fence: Fence::new(|| ()) });
+        }
+    }
+}
+
 type Started<U> = (Remote<Message<U>>, JoinHandle<()>);
 
 /// Starts a shard on a thread of its own.
