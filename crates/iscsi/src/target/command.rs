@@ -17,7 +17,7 @@ impl Full {
         if self.kind == SessionKind::Discovery || pdu.task_tag == RESERVED_TAG {
             return Err(reject_reason::PROTOCOL_ERROR);
         }
-        if self.tasks.get(pdu.task_tag).is_some() {
+        if self.tasks.get(pdu.task_tag).is_some() || self.management.contains(&pdu.task_tag) {
             return Err(reject_reason::TASK_IN_PROGRESS);
         }
         if pdu.immediate && self.tasks.immediate() >= IMMEDIATE_COMMANDS {
@@ -44,8 +44,22 @@ impl Full {
 
     pub(super) fn data_arrived(&mut self, link: &mut Link, pdu: &DataOut, len: u32) -> Option<Event> {
         let progress = self.tasks.get_mut(pdu.task_tag)?.data_arrived(pdu, len);
-        self.stall.moved();
+        if len > 0 {
+            self.stall.moved();
+        }
         self.follow(link, pdu.task_tag, progress)
+    }
+
+    /// A command whose immediate data is damaged.
+    pub(super) fn command_damaged(&mut self, link: &mut Link, tag: u32) -> Option<Event> {
+        self.tasks.get_mut(tag)?.command_damaged();
+        self.command_arrived(link, tag, 0)
+    }
+
+    /// A Data-Out whose data is damaged.
+    pub(super) fn data_damaged(&mut self, link: &mut Link, pdu: &DataOut, len: u32) -> Option<Event> {
+        self.tasks.get_mut(pdu.task_tag)?.data_damaged(pdu);
+        self.data_arrived(link, pdu, len)
     }
 
     fn follow(&mut self, link: &mut Link, tag: u32, progress: Progress) -> Option<Event> {
@@ -85,12 +99,7 @@ impl Full {
     }
 
     fn send_r2ts(&mut self, link: &mut Link, tag: u32) {
-        loop {
-            let transfer_tag = self.tasks.next_transfer_tag();
-            let task = self.tasks.get_mut(tag);
-            let Some(r2t) = task.and_then(|task| task.next_r2t(&self.negotiated, transfer_tag)) else {
-                return;
-            };
+        while let Some(r2t) = self.tasks.next_r2t(tag, &self.negotiated) {
             link.inform(r2t);
         }
     }

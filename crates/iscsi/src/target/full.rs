@@ -175,18 +175,10 @@ impl Full {
         let Some(Arriving { bhs, what }) = self.arriving.take() else { return Ok(None) };
         self.reject(link, &bhs, reject_reason::DATA_DIGEST_ERROR)?;
         Ok(match what {
-            What::Command(tag) => self.damaged(tag, |full| full.command_arrived(link, tag, 0)),
-            What::Data(pdu) => {
-                let len = bhs.data_len() as u32;
-                self.damaged(pdu.task_tag, |full| full.data_arrived(link, &pdu, len))
-            }
+            What::Command(tag) => self.command_damaged(link, tag),
+            What::Data(pdu) => self.data_damaged(link, &pdu, bhs.data_len() as u32),
             What::Drop | What::Reject(_) | What::Request(_) => None,
         })
-    }
-
-    fn damaged(&mut self, tag: u32, go_on: impl FnOnce(&mut Self) -> Option<Event>) -> Option<Event> {
-        self.tasks.get_mut(tag)?.digest_failed();
-        go_on(self)
     }
 
     /// Whether a PDU of this task is on its way.

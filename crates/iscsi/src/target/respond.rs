@@ -73,7 +73,8 @@ impl Link {
 
     /// Data-In PDUs; with a residual, the last carries GOOD status (section 11.7.3). Returns how many there were.
     fn send_data(&mut self, rules: &Negotiated, task: &Task, data: &[u8], collapse: Option<Residual>) -> u32 {
-        let (segment, burst) = (rules.peer_data_segment, rules.max_burst as usize);
+        // Whole words in all but the last PDU of a burst (section 11.7).
+        let (segment, burst) = (rules.peer_data_segment & !3, rules.max_burst as usize);
         let (mut offset, mut data_sn) = (0, 0);
         while offset < data.len() {
             let burst_left = burst - offset % burst;

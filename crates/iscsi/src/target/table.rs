@@ -3,9 +3,11 @@
 //! What always holds: no more tasks are open than the command window has announced, and [`IMMEDIATE_COMMANDS`] beyond it;
 //! a tag is open once; the table's memory is that of its first day.
 
+use super::negotiate::Negotiated;
 use super::task::Task;
 use crate::limits::IMMEDIATE_COMMANDS;
 use crate::pdu::RESERVED_TAG;
+use crate::pdu::response::R2t;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -72,11 +74,20 @@ impl TaskTable {
 
     /// A fresh target transfer tag.
     pub fn next_transfer_tag(&mut self) -> u32 {
-        self.last_transfer_tag = self.last_transfer_tag.wrapping_add(1);
-        if self.last_transfer_tag == RESERVED_TAG {
-            self.last_transfer_tag = 0;
-        }
+        self.last_transfer_tag = match self.last_transfer_tag.wrapping_add(1) {
+            RESERVED_TAG => 0,
+            tag => tag,
+        };
         self.last_transfer_tag
+    }
+
+    /// The next R2T of a task, if it may send one.
+    pub fn next_r2t(&mut self, tag: u32, rules: &Negotiated) -> Option<R2t> {
+        if !self.tasks.get(&tag)?.may_solicit(rules) {
+            return None;
+        }
+        let transfer_tag = self.next_transfer_tag();
+        Some(self.tasks.get_mut(&tag)?.next_r2t(rules, transfer_tag))
     }
 }
 

@@ -318,9 +318,16 @@ impl Task {
         }
     }
 
-    /// The digest of a PDU of this task was wrong.
-    pub fn digest_failed(&mut self) {
+    /// The immediate data is damaged.
+    pub fn command_damaged(&mut self) {
         if self.is_collecting() {
+            self.fail(Fault::DataDigest);
+        }
+    }
+
+    /// A Data-Out is damaged.
+    pub fn data_damaged(&mut self, pdu: &DataOut) {
+        if self.is_collecting() && !self.is_stale(pdu) {
             self.fail(Fault::DataDigest);
         }
     }
@@ -373,18 +380,20 @@ impl Task {
         }
     }
 
-    /// The next R2T to send, with this transfer tag; `None` when there are enough.
-    pub fn next_r2t(&mut self, rules: &Negotiated, transfer_tag: u32) -> Option<R2t> {
-        let left = self.total - self.next_offset;
-        let solicits = matches!(self.phase, Phase::Solicited);
-        if !solicits || left == 0 || self.sequences.count >= rules.outstanding_r2t() {
-            return None;
-        }
-        let (offset, length) = (self.next_offset, left.min(rules.max_burst));
+    /// Whether another R2T may be sent.
+    pub fn may_solicit(&self, rules: &Negotiated) -> bool {
+        matches!(self.phase, Phase::Solicited)
+            && self.next_offset < self.total
+            && self.sequences.count < rules.outstanding_r2t()
+    }
+
+    /// The next R2T, of a task that may send one.
+    pub fn next_r2t(&mut self, rules: &Negotiated, transfer_tag: u32) -> R2t {
+        let (offset, length) = (self.next_offset, (self.total - self.next_offset).min(rules.max_burst));
         self.next_offset += length;
         self.sequences.push(Sequence { transfer_tag, end: self.next_offset, next_data_sn: 0 });
         self.r2ts += 1;
-        Some(R2t {
+        R2t {
             final_bit: true,
             lun: self.header.lun,
             task_tag: self.header.task_tag,
@@ -393,6 +402,6 @@ impl Task {
             buffer_offset: offset,
             desired_length: length,
             ..R2t::default()
-        })
+        }
     }
 }

@@ -182,10 +182,8 @@ impl Chaos {
                 let header = self.pair.command(5, READ_10, 512);
                 self.pair.cmd_sn = header.cmd_sn;
                 self.pair.send(ScsiCommand { cmd_sn: header.cmd_sn.wrapping_add(by), ..header }.build(), b"");
-                if by == 0 {
-                    self.pair.cmd_sn += 1;
-                    *self.sent.entry(5).or_default() += 1;
-                }
+                self.pair.cmd_sn += u32::from(by == 0);
+                *self.sent.entry(5).or_default() += 1;
             }
             Act::Finish { which, len, status } => {
                 if !self.pair.commands.is_empty() {

@@ -98,3 +98,20 @@ fn data_damaged_again_and_again_ends_the_connection() {
     }
     assert_eq!(pair.closed(), "more than 64 rejected PDUs");
 }
+
+#[test]
+fn damaged_data_of_an_ended_command_does_not_touch_the_next_with_its_tag() {
+    let keys = [BOTH.as_slice(), &[("ImmediateData", "No")]].concat();
+    let mut pair = Pair::logged_in(&keys);
+    let header = pair.command(3, WRITE_10, 512);
+    pair.send(header.build(), b"");
+    let old = pair.r2ts()[0];
+    pair.target.abort(3);
+    let header = pair.command(3, WRITE_10, 512);
+    pair.send(header.build(), b"");
+    let new = pair.r2ts()[0];
+    damaged(&mut pair, data_out(3, &old, 0, 0, true), &[1; 512]);
+    assert_eq!(pair.rejected(), reject_reason::DATA_DIGEST_ERROR);
+    pair.send(data_out(3, &new, 0, 0, true), &[2; 512]);
+    assert_eq!(pair.commands[0].data, [2; 512]);
+}

@@ -144,6 +144,9 @@ fn so_many_requests_and_no_more_are_open() {
     }
     pair.send(reset(0).build(), b"");
     assert_eq!(pair.rejected(), reject_reason::TASK_IN_PROGRESS);
+    let header = pair.command(1, READ_10, 0);
+    pair.send(header.build(), b"");
+    assert_eq!(pair.rejected(), reject_reason::TASK_IN_PROGRESS, "nor is its tag free for a command");
     pair.send(reset(99).build(), b"");
     assert_eq!(pair.rejected(), reject_reason::IMMEDIATE_COMMAND_REJECT);
     pair.target.task_management_done(0, task_response::COMPLETE);

@@ -4,7 +4,8 @@ use super::*;
 
 #[test]
 fn data_in_is_cut_into_segments_and_bursts_and_carries_the_status() {
-    let keys = [("MaxRecvDataSegmentLength", "1024"), ("MaxBurstLength", "1536")];
+    // A segment that is no number of whole words is not filled to its end.
+    let keys = [("MaxRecvDataSegmentLength", "1027"), ("MaxBurstLength", "1536")];
     let mut pair = Pair::logged_in(&keys);
     let header = pair.command(3, READ_10, 4096);
     pair.send(header.build(), b"");
