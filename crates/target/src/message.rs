@@ -62,8 +62,8 @@ pub(crate) enum Message<U> {
     View { host: Arc<Host<U>>, old: Arc<LunMap<U>>, new: Arc<LunMap<U>>, fence: Fence },
     /// End these connections.
     End { ids: Arc<[u64]>, reason: CloseReason, fence: Fence },
-    /// End the tasks at a unit, of all sessions; the others' are told why.
-    Clear { at: AtUnit, condition: Sense, fence: Fence },
+    /// End the tasks at a unit, of all sessions, and tell them why.
+    Clear { unit: [u8; 16], condition: Sense, fence: Fence },
     /// Tell the other sessions that see a unit.
     Tell { at: AtUnit, condition: Sense },
     /// Who logs in there may do so, or not.

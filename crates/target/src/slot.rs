@@ -65,6 +65,7 @@ impl<U: LogicalUnit> Slot<U> {
             access: self.access,
             cache: from.cache,
             mode: self.state.mode(),
+            physical_exponent: exponent(self.unit.physical_bytes()),
             allocation: self.unit.allocation_bytes(),
             features: FEATURES,
             atomic: AtomicLimits { blocks: atomic, alignment: 1, granularity: 1 },
@@ -73,6 +74,12 @@ impl<U: LogicalUnit> Slot<U> {
             topology: Some(Topology { target: &config.iqn, groups: &from.groups, through: from.through }),
         }
     }
+}
+
+/// Logical blocks in a physical one, as a power of two that four bits can say.
+fn exponent(physical_bytes: u32) -> u8 {
+    let blocks = physical_bytes / BLOCK as u32;
+    blocks.checked_ilog2().unwrap_or(0).min(15) as u8
 }
 
 /// Where a unit is looked at from.

@@ -28,6 +28,10 @@ pub trait LogicalUnit: Send + Sync + 'static {
     fn write_zeroes(&self, offset: u64, len: u64) -> Result<(), MediumError>;
     /// Which parts of the range have space allocated: runs in order that cover it.
     fn mapped(&self, offset: u64, len: u64) -> Result<Vec<MappedRun>, MediumError>;
+    /// Bytes of a physical block: smaller or misaligned writes cost more. A power of two, 512 at least.
+    fn physical_bytes(&self) -> u32 {
+        4096
+    }
     /// Bytes that are allocated and released together (OPTIMAL UNMAP GRANULARITY).
     fn allocation_bytes(&self) -> u32 {
         4096

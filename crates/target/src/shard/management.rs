@@ -31,11 +31,11 @@ impl<U: LogicalUnit> Server<U> {
             }
             (task_function::LOGICAL_UNIT_RESET, Some(slot)) => {
                 let fence = self.answer_later(c, request.tag, task_response::COMPLETE);
-                return self.reset(c, slot, &fence);
+                return self.reset(slot, &fence);
             }
             (task_function::TARGET_WARM_RESET, _) => {
                 let fence = self.answer_later(c, request.tag, task_response::COMPLETE);
-                return luns.values().for_each(|slot| self.reset(c, slot, &fence));
+                return luns.values().for_each(|slot| self.reset(slot, &fence));
             }
             (
                 task_function::ABORT_TASK_SET
@@ -120,31 +120,32 @@ impl<U: LogicalUnit> Server<U> {
     }
 
     /// A reset of a unit that this initiator sees; mode parameters go back to their defaults.
-    fn reset(&mut self, c: usize, slot: &Arc<Slot<U>>, fence: &Fence) {
+    fn reset(&mut self, slot: &Arc<Slot<U>>, fence: &Fence) {
         slot.state.set_mode(ModeState::default());
         let changing = slot.state.changing();
         let mut reservations = slot.state.reservations().clone();
         reservations.reset();
         slot.state.install(reservations);
         drop(changing);
-        self.clear_everywhere(c, slot, Sense::BUS_DEVICE_RESET, fence);
+        self.clear_everywhere(slot, Sense::BUS_DEVICE_RESET, fence);
     }
 
-    /// Ends the tasks of every session on the unit. Other sessions are told by a unit attention.
-    fn clear_everywhere(&mut self, c: usize, slot: &Arc<Slot<U>>, condition: Sense, fence: &Fence) {
-        let at = AtUnit { uuid: slot.identity.uuid, asker: self.conns[c].id };
+    /// Ends the tasks of every session on the unit. All of them, the one that asked for it included, are told by a unit
+    /// attention (SAM-5 section 6.3.3).
+    fn clear_everywhere(&mut self, slot: &Arc<Slot<U>>, condition: Sense, fence: &Fence) {
+        let unit = slot.identity.uuid;
         for (number, remote) in self.common.remotes().iter().enumerate() {
             if number != self.number {
-                post(remote, Message::Clear { at, condition, fence: fence.clone() });
+                post(remote, Message::Clear { unit, condition, fence: fence.clone() });
             }
         }
-        self.clear(at, condition, fence);
+        self.clear(unit, condition, fence);
     }
 
     /// This shard's part of it.
-    pub(super) fn clear(&mut self, at: AtUnit, condition: Sense, fence: &Fence) {
-        for (c, numbers) in self.seers(at.uuid) {
-            self.post_attention(c, &numbers, at.asker, condition);
+    pub(super) fn clear(&mut self, unit: [u8; 16], condition: Sense, fence: &Fence) {
+        for (c, numbers) in self.seers(unit) {
+            self.post_attention(c, &numbers, condition);
             self.abort_all(c, |lun| lun.is_some_and(|number| numbers.contains(&number)), fence);
         }
     }
@@ -162,13 +163,14 @@ impl<U: LogicalUnit> Server<U> {
 
     pub(super) fn tell(&mut self, at: AtUnit, condition: Sense) {
         for (c, numbers) in self.seers(at.uuid) {
-            self.post_attention(c, &numbers, at.asker, condition);
+            if self.conns[c].id != at.asker {
+                self.post_attention(c, &numbers, condition);
+            }
         }
     }
 
-    fn post_attention(&mut self, c: usize, numbers: &BTreeSet<u16>, asker: u64, condition: Sense) {
-        let conn = &mut self.conns[c];
-        let Some(nexus) = conn.nexus.as_mut().filter(|_| conn.id != asker) else { return };
+    fn post_attention(&mut self, c: usize, numbers: &BTreeSet<u16>, condition: Sense) {
+        let Some(nexus) = self.conns[c].nexus.as_mut() else { return };
         for number in numbers {
             nexus.attentions.entry(*number).or_default().post(condition);
         }

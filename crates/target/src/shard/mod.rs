@@ -199,7 +199,7 @@ impl<U: LogicalUnit> Server<U> {
             Message::Adopt(newcomer) => self.adopt(newcomer),
             Message::View { host, old, new, fence } => self.view_changed(&host, &old, &new, &fence),
             Message::End { ids, reason, fence } => self.end(&ids, &reason, &fence),
-            Message::Clear { at, condition, fence } => self.clear(at, condition, &fence),
+            Message::Clear { unit, condition, fence } => self.clear(unit, condition, &fence),
             Message::Tell { at, condition } => self.tell(at, condition),
             Message::Enroll { id } => self.with_conn(id, Self::enroll),
             Message::Managed { id, tag, response } => self.with_conn(id, |server, c| {

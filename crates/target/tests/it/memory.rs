@@ -13,6 +13,8 @@ const BLOCK: u64 = 4096;
 /// A unit whose unmapped blocks read as zeroes.
 pub struct MemoryUnit {
     size: u64,
+    /// Bytes of what it calls a physical block.
+    physical: u32,
     blocks: RwLock<HashMap<u64, Box<[u8]>>>,
     held: Mutex<Held>,
     changed: Condvar,
@@ -49,8 +51,14 @@ struct Held {
 #[allow(dead_code, reason = "each user of this file needs a part of it")]
 impl MemoryUnit {
     pub fn new(size: u64) -> Self {
+        MemoryUnit::on_sectors(size, BLOCK as u32)
+    }
+
+    /// One that says its physical blocks have so many bytes.
+    pub fn on_sectors(size: u64, physical: u32) -> Self {
         MemoryUnit {
             size,
+            physical,
             blocks: RwLock::default(),
             held: Mutex::default(),
             changed: Condvar::new(),
@@ -147,6 +155,10 @@ impl LogicalUnit for MemoryUnit {
         self.size
     }
 
+    fn physical_bytes(&self) -> u32 {
+        self.physical
+    }
+
     fn read(&self, offset: u64, buf: &mut [u8]) -> Result<(), MediumError> {
         self.check(offset, buf.len() as u64)?;
         let blocks = self.blocks.read().unwrap();
@@ -171,6 +183,10 @@ impl LogicalUnit for MemoryUnit {
 
     fn write_atomic(&self, offset: u64, buf: &[u8]) -> Result<(), MediumError> {
         self.write(offset, buf)
+    }
+
+    fn atomic_bytes(&self) -> u32 {
+        1 << 20
     }
 
     fn finish(&self, (): (), _done: bool) -> Result<(), MediumError> {
