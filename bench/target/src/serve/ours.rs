@@ -13,8 +13,8 @@ use std::{
 };
 use umbra_store::{LunStore, PoolParams, ThinId, ThinPoolStore};
 use umbra_target::{
-    Access, Backend, Directory, HostLogin, KeepNothing, LunEntry, LunIdentity, PortalAuth, Target,
-    TargetConfig,
+    Access, Backend, Directory, HostLogin, KeepNothing, LogicalUnit, LunEntry, LunIdentity, PortalAuth,
+    Target, TargetConfig,
 };
 use unit::Unit;
 
@@ -52,13 +52,11 @@ pub fn start(
     backend: Backend,
 ) -> Result<(Arc<Target<Unit>>, SocketAddr)> {
     let params = PoolParams::new(bytes + SPARE_BYTES);
-    let block_bytes = params.block_bytes;
-    let store = ThinPoolStore::create_or_open(folder, params)?;
+    let store: Arc<dyn LunStore> = Arc::new(ThinPoolStore::create_or_open(folder, params)?);
     store.create(ThinId(1))?;
-    let volume = store.open(ThinId(1), bytes)?;
-    fill(bytes, |at, part| Ok(volume.write(at, part)?))?;
+    let unit = Arc::new(Unit::open(&store, ThinId(1), bytes)?);
+    fill(bytes, |at, part| Ok(unit.write(at, part)?))?;
     store.flush()?;
-    let unit = Arc::new(Unit::new(volume, store.data_file(), block_bytes));
     let identity = LunIdentity {
         naa: 0x3000_0000_0000_0000 | u64::from(LUN),
         uuid: [LUN as u8; 16],
