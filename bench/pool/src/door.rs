@@ -1,4 +1,4 @@
-//! What requests are put to: a volume of the pool, or a plain range of a file. One loop drives both.
+//! What requests are put to: a volume of the pool, a plain range of a file, a file that workers write. One loop drives all.
 
 use anyhow::{Context, Result};
 use std::{fs::File, os::unix::fs::FileExt, sync::Arc};
@@ -107,5 +107,33 @@ impl Door for Raw {
 
     fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         Ok(self.file.write_all_at(bytes, self.base + offset)?)
+    }
+}
+
+/// A file of its own that only workers write: where a write may wait for what others do.
+#[derive(Debug, Clone)]
+pub struct Called(pub Arc<File>);
+
+impl Door for Called {
+    type Ticket = ();
+
+    fn file(&self) -> &File {
+        &self.0
+    }
+
+    fn plan(&self, _way: Way, _offset: u64, _len: u64, _extents: &mut Vec<Extent>) -> Option<()> {
+        None
+    }
+
+    fn finish(&self, (): ()) -> Result<()> {
+        Ok(())
+    }
+
+    fn read(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        Ok(self.0.read_exact_at(bytes, offset)?)
+    }
+
+    fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        Ok(self.0.write_all_at(bytes, offset)?)
     }
 }

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod command;
 mod door;
 mod image;
 mod lab;

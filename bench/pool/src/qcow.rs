@@ -2,8 +2,12 @@
 //!
 //! `qemu-img bench` does the I/O (io_uring, page cache), and says itself how long it took, so its start is not counted.
 
+use crate::command;
 use anyhow::{Context, Result, ensure};
-use std::{ffi::OsStr, path::PathBuf, process::Command};
+use std::{ffi::OsStr, path::PathBuf};
+
+/// Debian's package.
+const PACKAGE: &str = "qemu-utils";
 
 /// An image file.
 #[derive(Debug, Clone)]
@@ -15,7 +19,7 @@ pub struct Qcow {
 impl Qcow {
     /// Whether the programs are there.
     pub fn is_there() -> bool {
-        Command::new("qemu-img").arg("--version").output().is_ok_and(|output| output.status.success())
+        command::is_there("qemu-img")
     }
 
     /// A new image of `bytes` bytes, all written.
@@ -23,8 +27,9 @@ impl Qcow {
         let size = bytes.to_string();
         qemu_img(["create", "-q", "-f", "qcow2"].map(OsStr::new), [path.as_os_str(), size.as_ref()])?;
         let write = format!("write -q -P 90 0 {size}");
-        run(
+        command::run(
             "qemu-io",
+            PACKAGE,
             [OsStr::new("-f"), "qcow2".as_ref(), "-c".as_ref(), write.as_ref(), path.as_os_str()],
         )?;
         Ok(Qcow { path, bytes })
@@ -72,15 +77,7 @@ fn qemu_img<'a>(
     options: impl IntoIterator<Item = &'a OsStr>,
     rest: impl IntoIterator<Item = &'a OsStr>,
 ) -> Result<String> {
-    run("qemu-img", options.into_iter().chain(rest))
-}
-
-fn run<'a>(program: &str, args: impl IntoIterator<Item = &'a OsStr>) -> Result<String> {
-    let output = Command::new(program).args(args).output();
-    let output = output.with_context(|| format!("start {program} (Debian: qemu-utils)"))?;
-    let errors = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{program}: {}: {errors}", output.status);
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    command::run("qemu-img", PACKAGE, options.into_iter().chain(rest))
 }
 
 #[cfg(test)]

@@ -31,20 +31,11 @@ impl Record {
 
     /// The longest request that was under way at any moment of the window, in milliseconds; zero if there was none.
     pub fn longest(&self, window: &Range<Duration>) -> f64 {
-        self.longest_from(Duration::ZERO, window)
-    }
-
-    /// The same of those that began in the window.
-    pub fn longest_begun(&self, window: &Range<Duration>) -> f64 {
-        self.longest_from(window.start, window)
-    }
-
-    fn longest_from(&self, least: Duration, window: &Range<Duration>) -> f64 {
-        let [least, start, end] = [least, window.start, window.end].map(|time| time.as_nanos() as u64);
+        let [start, end] = [window.start, window.end].map(|time| time.as_nanos() as u64);
         let first = self.seen.partition_point(|request| request.end < start);
         let latest = end + TAIL.as_nanos() as u64;
         let near = self.seen[first..].iter().take_while(|request| request.end <= latest);
-        let inside = near.filter(|request| (least..=end).contains(&request.start));
+        let inside = near.filter(|request| request.start <= end);
         inside.map(|request| request.end - request.start).max().unwrap_or(0) as f64 / 1e6
     }
 
@@ -83,7 +74,6 @@ mod tests {
         record.seen = vec![ms(0, 1), ms(1, 3), ms(2, 9), ms(8, 10), ms(10, 11)];
         let longest = |from, to| record.longest(&(Duration::from_millis(from)..Duration::from_millis(to)));
         assert_eq!((longest(4, 5), longest(0, 1), longest(10, 11), longest(20, 30)), (7.0, 2.0, 2.0, 0.0));
-        assert_eq!(record.longest_begun(&(Duration::from_millis(5)..Duration::from_millis(8))), 2.0);
         assert_eq!(record.median(), 1.0);
     }
 }

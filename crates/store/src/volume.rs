@@ -161,11 +161,17 @@ impl ThinVolume {
         result.map(drop).map_err(|e| doing.failed(e))
     }
 
-    /// Where the first mapped block of a range is: its end, if none is; its start, if that cannot be read.
+    /// Where the first mapped block of a range is, or what cannot be read; its end, if there is none.
     fn first_mapped(&self, range: &Range<u64>) -> u64 {
-        match self.core.pool().lookup(self.id, range.clone()) {
-            Ok(runs) => runs.iter().find(|run| run.at.is_some()).map_or(range.end, |run| run.vblock),
-            Err(_) => range.start,
+        let (mut pool, mut end) = (self.core.pool(), range.end);
+        loop {
+            match pool.lookup(self.id, range.start..end) {
+                Ok(runs) => return runs.iter().find(|run| run.at.is_some()).map_or(end, |run| run.vblock),
+                Err(ThinError::Damaged { lost, .. }) if (range.start..end).contains(&lost.keys.start) => {
+                    end = lost.keys.start;
+                }
+                Err(_) => return range.start,
+            }
         }
     }
 

@@ -26,6 +26,11 @@ pub(crate) const fn max_entries(value_size: usize) -> usize {
     3 * ((META_BLOCK_BYTES - KEYS) / (8 + value_size) / 3)
 }
 
+/// The least entries of a node that is not a root.
+pub(crate) const fn min_entries(value_size: usize) -> usize {
+    max_entries(value_size) / 3
+}
+
 /// Whether a node has children or values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Level {
@@ -108,7 +113,7 @@ impl Node {
 
     /// The least entries of a node that is not a root.
     pub(crate) fn min(&self) -> usize {
-        self.max() / 3
+        min_entries(self.value_size())
     }
 
     pub(crate) fn is_full(&self) -> bool {

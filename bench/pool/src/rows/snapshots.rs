@@ -21,6 +21,10 @@ use umbra_store::{LunStore, Snapshot, ThinId};
 /// Of the volume: 2048 blocks.
 const BYTES: u64 = 128 << 20;
 const BLOCKS: u64 = BYTES / BLOCK;
+/// Room beside it: the standing snapshots keep two and a half times the volume, a pass takes one more while what the
+/// passing snapshot kept is being given back. In a pool that is full meanwhile writes wait for that, and only those with
+/// many snapshots would be.
+const SPARE: u64 = 8 * BYTES;
 /// Blocks written between two of the standing snapshots.
 const BETWEEN: u64 = BLOCKS / 64;
 const COUNTS: [u32; 4] = [0, 1, 10, 100];
@@ -47,7 +51,7 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
 
 /// A volume with `count` standing snapshots but one, the last comes with each round; no two are the same.
 fn with_snapshots(lab: &Lab, count: u32) -> Result<Stage> {
-    let stage = lab.stage(1, BYTES, 4 * BYTES)?;
+    let stage = lab.stage(1, BYTES, SPARE)?;
     for id in 2..=count {
         cut(&stage, ThinId(id))?;
         let at = |i: u64| (u64::from(id) * 7 + i * STRIDE) % BLOCKS * BLOCK;

@@ -4,6 +4,7 @@
 use crate::{
     recorded::{BLOCK, open},
     sim::{Failure, Faults, How, META, Operation, Sim, node},
+    support::share,
 };
 use std::{
     io::ErrorKind,
@@ -71,6 +72,68 @@ fn what_a_discard_unmapped_before_it_failed_stays_so_after_the_death_of_the_proc
         assert_eq!(look(&open(&sim, 1)), before, "read {fails} failed");
     }
     assert!(in_part > 0, "no discard was done in part");
+}
+
+/// Disks on which one leaf of device 1 is damaged, behind another and before a third.
+fn with_a_damaged_leaf(disk: &Sim) -> Vec<Sim> {
+    let is_second = |node: &[u8]| {
+        let first = node::keys(node).next();
+        node::is_mapping_leaf(node) && first.is_some_and(|key| (100..BLOCKS / 2).contains(&key))
+    };
+    let image = disk.content(META).bytes();
+    let seconds = node::blocks(&image).filter(|(_, node)| is_second(node));
+    let damaged = seconds.map(|(block, _)| {
+        let mut meta = disk.content(META);
+        meta.write(&[0xAB; 8], block * 4096 + 40);
+        disk.with_metadata(meta)
+    });
+    // An old version of the leaf does no harm.
+    damaged.filter(|sim| look(&open(sim, 1)).iter().any(|(kind, _)| kind.is_none())).collect()
+}
+
+#[test]
+fn what_a_discard_unmapped_before_it_met_damage_stays_so_after_the_death_of_the_process() {
+    let damaged = with_a_damaged_leaf(&disk(1300, 600, 200));
+    let [sim] = &damaged[..] else { panic!("{} disks", damaged.len()) };
+    let store = open(sim, 1);
+    store.open(ThinId(1), SIZE).unwrap().discard(0, SIZE).unwrap_err();
+    let before = look(&store);
+    let kinds: Vec<_> = before.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds, [Some(0), Some(7), None, Some(7)], "{before:?}");
+    drop(store);
+    assert_eq!(look(&open(sim, 1)), before);
+}
+
+#[test]
+fn a_discard_beside_damage_is_done_or_refused_and_the_pool_goes_on() {
+    let damaged = with_a_damaged_leaf(&disk(200, 1, 1));
+    let [disk] = &damaged[..] else { panic!("{} disks", damaged.len()) };
+    for end in [100, 150, 200, 251, 252] {
+        let sim = disk.copy();
+        let store = open(&sim, 1);
+        if let Err(error) = store.open(ThinId(1), SIZE).unwrap().discard(0, end * BLOCK) {
+            assert!(error.chain().contains("device 1 (metadata block"), "{}", error.chain());
+        }
+        let before = look(&store);
+        let other = store.open(ThinId(10), SIZE).unwrap();
+        other.write(0, &[8; 512]).unwrap();
+        other.flush().unwrap();
+        assert_eq!(store.trouble(), None);
+        drop((other, store));
+        assert_eq!(look(&open(&sim, 1)), before, "blocks 0 to {end}");
+    }
+}
+
+/// What `to` has is unmapped where `from` has nothing.
+#[test]
+fn sharing_beside_damage_is_refused_and_the_pool_goes_on() {
+    let damaged = with_a_damaged_leaf(&disk(200, 1, 1));
+    let [sim] = &damaged[..] else { panic!("{} disks", damaged.len()) };
+    let store = open(sim, 1);
+    let error = store.share(share((10, 0), (1, 0), 200)).unwrap_err();
+    assert!(error.chain().contains("device 1 (metadata block"), "{}", error.chain());
+    store.open(ThinId(10), SIZE).unwrap().write(0, &[8; 512]).unwrap();
+    store.flush().unwrap();
 }
 
 /// The device is said to have fewer mappings than it has, which is found out when all of them are gone. Then it is not

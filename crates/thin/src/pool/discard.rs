@@ -4,7 +4,7 @@
 //! than what the commit can still carry; so damage or shortage is an error, never half a change.
 
 use super::{Pool, read::check_range};
-use crate::{ThinError, ThinId, meta::MetaRead, tree::Care};
+use crate::{ThinError, ThinId, meta::MetaRead, node::min_entries, tree::Care, values::Tree};
 use std::ops::Range;
 
 impl<R: MetaRead> Pool<R> {
@@ -33,15 +33,33 @@ impl<R: MetaRead> Pool<R> {
         })
     }
 
-    /// Looks at every leaf of a range that is going to be unmapped, and at those beside it, which may be merged with
-    /// what is left. Returns how many mappings the range has.
+    /// Looks at every leaf of a range that is going to be unmapped, and at the nodes beside the paths to its ends, which
+    /// may be merged with what is left. Returns how many mappings the range has; it is not empty.
     pub(super) fn check_mappings(&mut self, id: ThinId, range: &Range<u64>) -> Result<u64, ThinError> {
-        let mut mapped = 0;
-        for beside in [range.start.checked_sub(1), Some(range.end)].into_iter().flatten() {
-            self.read_leaf(id, beside, Care::Write, &mut |_, _| ())?;
-        }
+        let (mut mapped, mut left) = (0, 0);
+        let first = self.read_leaf(id, range.start, Care::Write, &mut |vblock, _| {
+            left += usize::from(!range.contains(&vblock));
+        })?;
         self.each_mapping(id, range, Care::Write, &mut |_, _| mapped += 1)?;
+        // A leaf that keeps enough stays alone.
+        if range.end > first.end || left < min_entries(Tree::Mapping.value_size()) {
+            self.check_beside(id, range.start)?;
+            self.check_beside(id, range.end - 1)?;
+        }
         Ok(mapped)
+    }
+
+    /// Looks at the nodes on either side of each one on the path to a block.
+    pub(super) fn check_beside(&mut self, id: ThinId, vblock: u64) -> Result<(), ThinError> {
+        let root = self.any_device(id)?.root;
+        let beside = self.meta.beside_path(root, vblock).map_err(|e| e.of_device(id))?;
+        for place in beside {
+            let node = self.meta.visit(&place, Tree::Mapping, Care::Write).map_err(|e| e.of_device(id))?;
+            for i in (0..node.len()).filter(|_| node.is_leaf()) {
+                self.checked(id, (node.key(i), node.word(i)), place.block)?;
+            }
+        }
+        Ok(())
     }
 
     /// The first block of a range that is mapped.

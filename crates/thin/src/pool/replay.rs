@@ -10,9 +10,6 @@ use crate::{
 };
 use std::ops::Range;
 
-/// Nodes that are read in one look for the next mapping.
-const NODES_PER_LOOK: u64 = 8;
-
 impl<R: MetaRead> Pool<R> {
     /// Enters one record. Until [`Pool::end_replay`] changes may use the reserve: what was acknowledged had its room, and
     /// must not be refused now, when one transaction takes in what two had.
@@ -59,10 +56,11 @@ impl<R: MetaRead> Pool<R> {
         Ok(())
     }
 
+    /// Reads no node that a mapping of the range cannot be in, because that may be damaged.
     fn first_mapped(&mut self, id: ThinId, range: Range<u64>) -> Result<Option<u64>, ThinError> {
         let mut from = Some(range.start);
         while let Some(at) = from.filter(|at| *at < range.end) {
-            let step = self.allocated(id, at, NODES_PER_LOOK)?;
+            let step = self.allocated(id, at, 1)?;
             if let Some(run) = step.runs.first() {
                 return Ok(Some(run.vblock).filter(|first| *first < range.end));
             }

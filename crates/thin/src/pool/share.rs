@@ -76,6 +76,10 @@ impl<R: MetaRead> Pool<R> {
                 _ => work.unmap.push(*vblock..*vblock + 1),
             }
         }
+        if !work.unmap.is_empty() {
+            self.check_beside(dst, to.start)?;
+            self.check_beside(dst, to.end - 1)?;
+        }
         Ok(work)
     }
 

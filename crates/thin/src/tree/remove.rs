@@ -41,6 +41,21 @@ impl<R: MetaRead> Meta<R> {
         Ok(shadow)
     }
 
+    /// The places on either side of each node on the path to a key, with which those nodes may be merged.
+    pub(crate) fn beside_path(&mut self, root: u64, key: u64) -> Result<Vec<Place>, ThinError> {
+        let (mut place, mut beside) = (Place::root(root), Vec::new());
+        loop {
+            let node = self.visit(&place, Tree::Mapping, Care::Write)?;
+            if node.is_leaf() {
+                return Ok(beside);
+            }
+            let i = node.lower_bound(key).unwrap_or(0);
+            let both = [i.checked_sub(1), Some(i + 1).filter(|i| *i < node.len())];
+            beside.extend(both.into_iter().flatten().map(|i| place.child(&node, i)));
+            place = place.child(&node, i);
+        }
+    }
+
     /// Removes the mappings with keys in `from..to`, releasing their data blocks. Returns the root and how many there
     /// were.
     pub(crate) fn remove_mappings(
