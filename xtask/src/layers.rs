@@ -16,7 +16,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("umbra-store", &["umbra-base", "umbra-sys", "umbra-thin", "umbra-thin-check"]),
     ("umbra-scsi", &["umbra-base"]),
     ("umbra-iscsi", &["umbra-base"]),
-    ("umbra-target", &["umbra-base", "umbra-sys", "umbra-scsi", "umbra-iscsi"]),
+    ("umbra-target", &["umbra-base", "umbra-sys", "umbra-ring", "umbra-scsi", "umbra-iscsi"]),
     ("umbra-api", &["umbra-base"]),
     (
         "umbra-array",
