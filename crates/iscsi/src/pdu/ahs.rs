@@ -65,6 +65,7 @@ mod tests {
             &[0xff, 0xff, EXTENDED_CDB, 0],
             &[0, 2, EXTENDED_CDB, 0, 1],
             &[0, 5, 2, 0, 0, 0, 0, 1, 0, 5, 2, 0, 0, 0, 0, 1],
+            &[0, 2, EXTENDED_CDB, 0, 1, 0, 0, 0, 0, 2, EXTENDED_CDB, 0, 1, 0, 0, 0],
             &[0, 0, 0, 0],
         ] {
             assert_eq!(Additional::parse(bad), None, "{bad:?}");

@@ -252,5 +252,9 @@ mod tests {
         receiver.data(&[1; 4]);
         assert_eq!(receiver.expects(), FIRST, "no digest after this one");
         assert_eq!(receiver.header(&bhs.0), Ok(HeaderStep::Longer));
+        // A header that has begun keeps its digest.
+        receiver.set_mode(Digests::default(), 512);
+        let bytes = [bhs.0.as_slice(), &[0; 4]].concat();
+        assert!(matches!(receiver.header(&bytes), Err(FrameError::HeaderDigest { .. })));
     }
 }

@@ -47,7 +47,7 @@ pub use negotiate::RESEND_KEY;
 pub use params::{Authentication, Params, Portal};
 
 use crate::limits::{LOGIN_DATA_SEGMENT, LOGIN_TIME, RECV_DATA_SEGMENT};
-use crate::pdu::response::LoginResponse;
+use crate::pdu::response::{LoginResponse, login_status};
 use crate::pdu::{Bhs, Digests, FrameError, Lun, Request};
 use full::Full;
 use link::Link;
@@ -97,7 +97,7 @@ impl Connection {
             return DataTo::Skip;
         }
         let judged = match &mut self.phase {
-            Phase::Login { state, .. } => login_header(state, bhs),
+            Phase::Login { .. } => Ok(self.login_header(bhs)),
             Phase::Full(full) => full.header(now, &mut self.link, bhs, ahs),
         };
         judged.unwrap_or_else(|reason| {
@@ -138,6 +138,26 @@ impl Connection {
     /// The stream cannot be cut into PDUs any more.
     pub fn broken(&mut self, error: FrameError) {
         self.close(error.into());
+    }
+
+    /// Section 6.3: a connection that begins with anything but a login ends at once; later it is told why.
+    fn login_header(&mut self, bhs: &Bhs) -> DataTo {
+        let Phase::Login { state, .. } = &mut self.phase else { return DataTo::Skip };
+        let opcode = bhs.opcode();
+        match Request::parse(bhs) {
+            Some(Request::Login(request)) if state.header(request) => return DataTo::Here,
+            Some(Request::Login(_)) => {
+                self.close(CloseReason::UnexpectedPdu {
+                    opcode,
+                    when: "while a login request was not answered",
+                });
+            }
+            _ if state.is_new() => {
+                self.close(CloseReason::UnexpectedPdu { opcode, when: "before the login was complete" });
+            }
+            _ => self.refuse(login_status::INVALID_DURING_LOGIN, format!("PDU with opcode {opcode:#04x}")),
+        }
+        DataTo::Skip
     }
 
     fn login_arrived(&mut self, data: &[u8]) {
@@ -318,15 +338,4 @@ impl Connection {
     pub fn closed(&self) -> Option<&CloseReason> {
         self.closed.as_ref()
     }
-}
-
-fn login_header(state: &mut LoginState, bhs: &Bhs) -> Result<DataTo, CloseReason> {
-    let unexpected = |when| CloseReason::UnexpectedPdu { opcode: bhs.opcode(), when };
-    let Some(Request::Login(request)) = Request::parse(bhs) else {
-        return Err(unexpected("before the login was complete"));
-    };
-    if !state.header(request) {
-        return Err(unexpected("while a login request was not answered"));
-    }
-    Ok(DataTo::Here)
 }

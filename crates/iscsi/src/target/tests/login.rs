@@ -87,11 +87,33 @@ fn anything_but_a_login_before_login_ends_the_connection() {
     let mut pair = Pair::new(Authentication::None);
     pair.send(NopOut::default().build(), b"");
     assert_eq!(pair.closed(), "PDU with opcode 0x00 before the login was complete");
+    assert!(!pair.target.has_output());
     let mut huge = Pair::new(Authentication::None);
     let mut header = login(1, Some(3), 1).build();
     header.set_data_len(0xff_ffff);
     huge.feed(&header.0);
     assert!(huge.closed().contains("16777215 bytes"), "{}", huge.closed());
+}
+
+#[test]
+fn anything_but_a_login_during_login_is_told_why() {
+    let mut pair = Pair::new(Authentication::None);
+    pair.login(stage::OPERATIONAL, None, &NAMES);
+    let (answer, _) = pair.ask(NopOut::default().build(), b"");
+    assert!(
+        matches!(answer, Response::LoginResponse(pdu) if pdu.status == login_status::INVALID_DURING_LOGIN)
+    );
+    assert!(pair.target.closed().is_some());
+}
+
+#[test]
+fn a_login_request_before_the_answer_to_the_last_ends_the_connection() {
+    let mut pair = Pair::new(Authentication::None);
+    pair.absent = true;
+    let names = NAMES.into_iter().collect::<TextList>().encode();
+    pair.send(login(stage::OPERATIONAL, None, 1).build(), &names);
+    pair.send(login(stage::OPERATIONAL, None, 1).build(), b"");
+    assert!(pair.closed().ends_with("while a login request was not answered"), "{}", pair.closed());
 }
 
 #[test]

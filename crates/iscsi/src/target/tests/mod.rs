@@ -1,6 +1,7 @@
 //! Scripts of whole sessions: what an initiator sends against what the target answers, in simulated time.
 
 mod both_sides;
+mod bounds;
 mod chaos;
 mod chap;
 mod digests;

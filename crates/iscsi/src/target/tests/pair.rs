@@ -23,6 +23,8 @@ pub struct Pair {
     pub secret: Option<&'static str>,
     pub mutual: Option<&'static str>,
     pub known: bool,
+    /// Whether no event is looked at.
+    pub absent: bool,
     /// Whether [`Event::Solicit`] is answered at once, and whether all else is: reads with a pattern.
     pub roomy: bool,
     pub diligent: bool,
@@ -82,6 +84,7 @@ impl Pair {
             secret: None,
             mutual: None,
             known: true,
+            absent: false,
             roomy: true,
             diligent: false,
             solicits: Vec::new(),
@@ -202,7 +205,9 @@ impl Pair {
     }
 
     pub fn drive(&mut self) {
-        while let Some(event) = self.target.next_event() {
+        while !self.absent
+            && let Some(event) = self.target.next_event()
+        {
             match event {
                 Event::Identify { .. } => {
                     let who = match self.known {

@@ -96,6 +96,14 @@ fn data_for_an_ended_command_does_not_touch_the_next_with_its_tag() {
 }
 
 #[test]
+fn data_that_may_not_come_is_not_waited_for() {
+    let mut pair = Pair::logged_in(&[]);
+    let header = ScsiCommand { final_bit: false, ..pair.command(3, WRITE_10, 1024) };
+    pair.send(header.build(), &[1; 512]);
+    assert_eq!(pair.status(3), (CHECK, [0x0b, 0x0c, 0x0c]), "InitialR2T=Yes: none is owed");
+}
+
+#[test]
 fn a_fault_in_the_middle_waits_for_the_end_of_the_sequence() {
     let mut pair = Pair::logged_in(&[("ImmediateData", "No")]);
     let header = pair.command(3, WRITE_10, 2048);
@@ -167,6 +175,28 @@ fn an_initiator_that_owes_data_and_sends_none_is_given_up() {
     assert_eq!(pair.target.next_deadline(), Some(limit));
     pair.target.tick(limit);
     assert_eq!(pair.closed(), "data was asked for and none came within 60 s");
+}
+
+#[test]
+fn who_is_let_off_its_data_owes_nothing() {
+    let mut pair = Pair::logged_in(&[("ImmediateData", "No")]);
+    let header = pair.command(3, WRITE_10, 2048);
+    pair.send(header.build(), b"");
+    let start = pair.now;
+    for look in [DATA_TIME, 2 * DATA_TIME] {
+        pair.now = start + look;
+        let ping = NopOut {
+            immediate: true,
+            task_tag: 9,
+            transfer_tag: RESERVED_TAG,
+            cmd_sn: 2,
+            ..NopOut::default()
+        };
+        pair.send(ping.build(), b"");
+        pair.target.tick(pair.now);
+        pair.target.abort(3);
+    }
+    assert!(pair.target.closed().is_none(), "{}", pair.closed());
 }
 
 #[test]
