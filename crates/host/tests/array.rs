@@ -20,8 +20,8 @@ use std::{
 use umbra_base::{ErrorCode, LunId};
 use umbra_host::attach::{self, Attachment, Credentials, Designators, DeviceWish, Endpoint, Spec};
 use umbra_target::{
-    Access, Directory, HostLogin, KeepNothing, LogicalUnit, LunEntry, LunIdentity, MappedRun, MediumError, PortalAuth,
-    Secret, Target, TargetConfig,
+    Access, Directory, HostLogin, KeepNothing, LogicalUnit, LunEntry, LunIdentity, MappedRun, MediumError,
+    PortalAuth, Secret, Target, TargetConfig,
 };
 
 const HOST: &str = "iqn.2026-01.io.umbra:host";
@@ -77,7 +77,8 @@ struct Known;
 
 impl Directory for Known {
     fn host(&self, initiator: &str) -> Option<HostLogin> {
-        (initiator == HOST).then(|| HostLogin { secret: Some(Secret::new("a secret of sixteen")), mutual: None })
+        (initiator == HOST)
+            .then(|| HostLogin { secret: Some(Secret::new("a secret of sixteen")), mutual: None })
     }
 }
 
@@ -109,7 +110,12 @@ impl Bench {
     }
 
     fn start(&mut self) {
-        let target = Target::new(TargetConfig::new("iqn.2026-01.io.umbra:array"), Arc::new(Known), Arc::new(KeepNothing)).unwrap();
+        let target = Target::new(
+            TargetConfig::new("iqn.2026-01.io.umbra:array"),
+            Arc::new(Known),
+            Arc::new(KeepNothing),
+        )
+        .unwrap();
         target.set_luns(HOST, vec![self.entry(7, Access::ReadWrite)]);
         let _ = fs::remove_file(self.socket());
         target.listen_unix(&self.socket()).unwrap();

@@ -49,6 +49,19 @@ fn chap_refuses_a_wrong_secret_no_secret_and_unknown_names_alike() {
     }
 }
 
+/// What a name without a secret is measured against must be nobody's secret.
+#[test]
+fn a_name_without_a_secret_gets_in_with_none() {
+    for known in [true, false] {
+        let (mut pair, algorithm) = challenged(None, known, "5");
+        let hash = algorithm.response(CHALLENGE.id, &Secret::new(CHALLENGE.bytes), &CHALLENGE.bytes);
+        let response = chap::encode_binary(&hash);
+        let keys = [("CHAP_N", "anyone"), ("CHAP_R", response.as_str())];
+        let (pdu, _) = pair.login(stage::SECURITY, Some(stage::FULL_FEATURE), &keys);
+        assert_eq!(pdu.status, login_status::AUTHENTICATION_FAILURE, "{known}");
+    }
+}
+
 #[test]
 fn a_portal_that_demands_chap_cannot_be_entered_around_it() {
     let names = [("InitiatorName", INITIATOR), ("TargetName", TARGET)];

@@ -95,6 +95,28 @@ fn a_new_segment_counts_from_the_next_pdu_on() {
 }
 
 #[test]
+fn an_answer_keeps_to_the_segment_of_before_and_of_after() {
+    for (before, after) in [("512", "4096"), ("4096", "512")] {
+        let portals = (0..40).map(|i| Portal { address: format!("192.0.2.{i}:3260"), group: i }).collect();
+        let mut pair = Pair::with(Params { portals, ..params(Authentication::None) });
+        let keys =
+            [("InitiatorName", INITIATOR), ("TargetName", TARGET), ("MaxRecvDataSegmentLength", before)];
+        pair.login(stage::OPERATIONAL, Some(stage::FULL_FEATURE), &keys);
+        let pdu = Text {
+            immediate: true,
+            final_bit: true,
+            transfer_tag: RESERVED_TAG,
+            cmd_sn: 1,
+            ..Text::default()
+        };
+        let question = format!("MaxRecvDataSegmentLength={after}\0SendTargets=\0");
+        let (answer, data) = pair.ask(pdu.build(), question.as_bytes());
+        assert!(matches!(answer, Response::TextResponse(pdu) if pdu.continues), "{before} {after}");
+        assert_eq!(data.len(), 512, "{before} {after}");
+    }
+}
+
+#[test]
 fn a_text_may_come_in_pieces() {
     let mut pair = Pair::logged_in(&[]);
     let mut pdu = Text {
