@@ -29,3 +29,4 @@ mod operation;
 mod seeds;
 mod session;
 mod sparse;
+pub mod wire;

@@ -16,7 +16,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("umbra-store", &["umbra-base", "umbra-sys", "umbra-thin", "umbra-thin-check"]),
     ("umbra-scsi", &["umbra-base"]),
     ("umbra-iscsi", &["umbra-base"]),
-    ("umbra-target", &["umbra-base", "umbra-sys", "umbra-scsi", "umbra-iscsi"]),
+    ("umbra-target", &["umbra-base", "umbra-sys", "umbra-ring", "umbra-scsi", "umbra-iscsi"]),
     ("umbra-api", &["umbra-base"]),
     (
         "umbra-array",
@@ -44,7 +44,12 @@ const TABLE: &[(&str, &[&str])] = &[
         ],
     ),
     // Benches are programs for developers; nothing builds on them.
+    ("umbra-bench-common", &[]),
     ("umbra-bench-pool", &["umbra-ring", "umbra-store", "umbra-thin"]),
+    (
+        "umbra-bench-target",
+        &["umbra-base", "umbra-bench-common", "umbra-iscsi", "umbra-store", "umbra-target"],
+    ),
     ("xtask", &[]),
 ];
 

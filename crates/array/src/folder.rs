@@ -79,6 +79,11 @@ impl Folder {
         self.dir.join("catalogue.sqlite")
     }
 
+    /// Reservations that outlive the array.
+    pub fn reservations(&self) -> PathBuf {
+        self.dir.join("reservations")
+    }
+
     /// CHAP secrets.
     pub fn secrets(&self) -> PathBuf {
         self.dir.join("secrets")

@@ -25,6 +25,7 @@ pub mod leases;
 pub mod limits;
 pub mod model;
 mod portal;
+mod reservations;
 pub mod rules;
 mod secrets;
 mod serve;

@@ -5,16 +5,17 @@ use crate::{
     front::{Front, Session, Shown},
     model::Access,
     secrets::Secrets,
+    unit::Unit,
 };
 use std::{fmt, sync::Arc};
-use umbra_target::{Directory, HostLogin, LunEntry, LunIdentity, Secret, Target};
+use umbra_target::{Directory, HostLogin, LunEntry, LunIdentity, Mutual, Secret, Target};
 
 /// Product identification of every LUN (SPC-4 section 6.6.2).
 const PRODUCT: &str = "UMBRA LUN";
 
 /// The target.
 #[derive(Debug)]
-pub struct TargetFront(pub Arc<Target>);
+pub struct TargetFront(pub Arc<Target<Unit>>);
 
 impl Front for TargetFront {
     fn show(&self, initiator: &str, luns: Vec<Shown>) {
@@ -36,7 +37,7 @@ impl Front for TargetFront {
     }
 }
 
-fn entry(shown: Shown) -> LunEntry {
+fn entry(shown: Shown) -> LunEntry<Unit> {
     LunEntry {
         number: shown.number,
         unit: shown.unit,
@@ -59,6 +60,8 @@ pub struct Hosts {
     pub catalogue: Arc<dyn CatalogueStore>,
     /// What they must know.
     pub secrets: Arc<Secrets>,
+    /// What the array calls itself to hosts that ask for proof.
+    pub target: String,
 }
 
 impl fmt::Debug for Hosts {
@@ -78,6 +81,16 @@ impl Directory for Hosts {
                 None
             }
         };
-        Some(HostLogin { secret })
+        let mutual = match self.secrets.mutual(host.id) {
+            Ok(secret) => {
+                secret.map(|secret| Mutual { name: self.target.clone(), secret: Secret::new(secret) })
+            }
+            // A host that asks for proof is refused then.
+            Err(error) => {
+                tracing::error!(host = host.name, error = ?error, "read the array's own secret for a host");
+                None
+            }
+        };
+        Some(HostLogin { secret, mutual })
     }
 }

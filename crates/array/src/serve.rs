@@ -18,8 +18,10 @@ use crate::{
     folder::Folder,
     limits,
     portal::{Hosts, TargetFront},
+    reservations::Reservations,
     secrets::Secrets,
     server::{self, Addresses, Identity, Requests},
+    unit::Unit,
 };
 use std::{
     fmt,
@@ -48,6 +50,8 @@ pub struct Options {
     pub listen: Vec<SocketAddr>,
     /// Whether TCP portals ask for CHAP (X1).
     pub auth: PortalAuth,
+    /// Addresses that discovery tells instead of those that are listened on, `HOST:PORT`.
+    pub advertise: Vec<String>,
     /// Where the pool is, if not in the folder.
     pub files: Option<PoolFiles>,
     /// A file with more on how the pool is to be served; see [`PoolTuning`].
@@ -74,6 +78,7 @@ impl Options {
             block_size: None,
             listen: Vec::new(),
             auth: PortalAuth::Chap,
+            advertise: Vec::new(),
             files: None,
             config: None,
             tuning: PoolTuning::default(),
@@ -87,7 +92,7 @@ pub struct Server {
     addresses: Addresses,
     array: Arc<Array>,
     background: Background,
-    target: Arc<Target>,
+    target: Arc<Target<Unit>>,
     store: Arc<ThinPoolStore>,
     runtime: Runtime,
     management: Management,
@@ -169,7 +174,7 @@ impl Server {
         let catalogue: Arc<dyn CatalogueStore> = Arc::new(catalogue);
         let secrets = Arc::new(Secrets::open(&folder.secrets())?);
         let audit = Arc::new(Audit::open(&folder.audit(), clock.clone())?);
-        let (target, iqn) = make_target(&catalogue, &secrets);
+        let (target, iqn) = make_target(&catalogue, &secrets, &folder, &options)?;
         let front = Arc::new(TargetFront(target.clone()));
         let parts = Parts { catalogue, store: store.clone(), front, secrets, clock, thresholds };
         let array = Array::start(parts, opened)?;
@@ -241,13 +246,26 @@ fn open_pool(folder: &Folder, options: &Options, tuning: &PoolTuning) -> Result<
     ThinPoolStore::on(Backing::at(&files.meta, &files.data, &folder.pool_log())?, params)
 }
 
-fn make_target(catalogue: &Arc<dyn CatalogueStore>, secrets: &Arc<Secrets>) -> (Arc<Target>, String) {
+fn make_target(
+    catalogue: &Arc<dyn CatalogueStore>,
+    secrets: &Arc<Secrets>,
+    folder: &Folder,
+    options: &Options,
+) -> Result<(Arc<Target<Unit>>, String)> {
     let iqn = format!("iqn.2026-01.io.umbra:{}", catalogue.read().array);
-    let hosts = Hosts { catalogue: catalogue.clone(), secrets: secrets.clone() };
-    (Target::new(TargetConfig::new(&iqn), Arc::new(hosts)), iqn)
+    let hosts = Hosts { catalogue: catalogue.clone(), secrets: secrets.clone(), target: iqn.clone() };
+    let reservations = Reservations::open(&folder.reservations())?;
+    reservations.keep_only(&catalogue.read().luns.values().map(|lun| lun.scsi.uuid()).collect())?;
+    let config = TargetConfig { advertised: options.advertise.clone(), ..TargetConfig::new(&iqn) };
+    Ok((Target::new(config, Arc::new(hosts), Arc::new(reservations))?, iqn))
 }
 
-fn open_portals(target: &Arc<Target>, options: &Options, folder: &Folder, iqn: String) -> Result<Addresses> {
+fn open_portals(
+    target: &Arc<Target<Unit>>,
+    options: &Options,
+    folder: &Folder,
+    iqn: String,
+) -> Result<Addresses> {
     let mut portals = Vec::with_capacity(options.listen.len());
     for addr in &options.listen {
         portals.push(target.listen_tcp(*addr, options.auth)?.to_string());

@@ -1,15 +1,21 @@
 //! A LUN's bytes, between the pool's word for them and the target's.
 
-use std::{fmt, sync::Arc};
-use umbra_base::{Error, ErrorCode};
-use umbra_store::Volume;
-use umbra_target::{LogicalUnit, MappedRun, MediumError};
+use std::{fmt, fs::File, sync::Arc};
+use umbra_base::{Error, ErrorCode, Extent};
+use umbra_store::{LunStore, Share, ThinId, Ticket, Volume};
+use umbra_target::{LogicalUnit, MappedRun, MediumError, Space};
 
 /// A thin device as a logical unit.
 pub struct Unit {
+    store: Arc<dyn LunStore>,
+    id: ThinId,
     volume: Arc<dyn Volume>,
+    file: Option<Arc<File>>,
     block_bytes: u32,
 }
+
+/// What WRITE ATOMIC takes: seventeen blocks of the smallest size, of the 42 that the store flips at once.
+const ATOMIC_BYTES: u32 = 1 << 20;
 
 impl fmt::Debug for Unit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -18,13 +24,17 @@ impl fmt::Debug for Unit {
 }
 
 impl Unit {
-    /// The unit of an open volume in a pool of blocks of `block_bytes`.
-    pub fn new(volume: Arc<dyn Volume>, block_bytes: u64) -> Self {
-        Unit { volume, block_bytes: u32::try_from(block_bytes).unwrap_or(u32::MAX) }
+    /// A thin device of `size_bytes` as a unit.
+    pub fn open(store: &Arc<dyn LunStore>, id: ThinId, size_bytes: u64) -> umbra_base::Result<Self> {
+        let (volume, file) = (store.open(id, size_bytes)?, store.data_file());
+        let block_bytes = u32::try_from(store.usage().block_bytes).unwrap_or(u32::MAX);
+        Ok(Unit { store: store.clone(), id, volume, file, block_bytes })
     }
 }
 
 impl LogicalUnit for Unit {
+    type Ticket = Ticket;
+
     fn size_bytes(&self) -> u64 {
         self.volume.size_bytes()
     }
@@ -35,6 +45,31 @@ impl LogicalUnit for Unit {
 
     fn write(&self, offset: u64, buf: &[u8]) -> Result<(), MediumError> {
         self.volume.write(offset, buf).map_err(medium)
+    }
+
+    fn write_atomic(&self, offset: u64, buf: &[u8]) -> Result<(), MediumError> {
+        self.volume.write_atomic(offset, buf).map_err(medium)
+    }
+
+    fn atomic_bytes(&self) -> u32 {
+        ATOMIC_BYTES
+    }
+
+    fn share(&self, from: &Self, from_offset: u64, to_offset: u64, len: u64) -> Result<bool, MediumError> {
+        let wish = Share { from: from.id, from_offset, to: self.id, to_offset, len };
+        match self.store.share(wish) {
+            Ok(()) => Ok(true),
+            // A device is held, or the metadata has no room: the bytes may still be copied.
+            Err(error) if error.code() == ErrorCode::HoldWritesTimeout => Ok(false),
+            Err(error) => Err(medium(error)),
+        }
+    }
+
+    fn space(&self) -> Option<Space> {
+        let usage = self.store.usage();
+        let blocks = usage.data_total.saturating_sub(usage.data_used + usage.data_owed);
+        let mapped = self.store.mapped_blocks(self.id).ok()?;
+        Some(Space { available: blocks * usage.block_bytes, used: mapped * usage.block_bytes })
     }
 
     fn flush(&self) -> Result<(), MediumError> {
@@ -58,6 +93,22 @@ impl LogicalUnit for Unit {
 
     fn allocation_bytes(&self) -> u32 {
         self.block_bytes
+    }
+
+    fn data_file(&self) -> Option<Arc<File>> {
+        self.file.clone()
+    }
+
+    fn direct_read(&self, offset: u64, len: u64, extents: &mut Vec<Extent>) -> Option<Ticket> {
+        self.volume.direct_read(offset, len, extents)
+    }
+
+    fn direct_write(&self, offset: u64, len: u64, extents: &mut Vec<Extent>) -> Option<Ticket> {
+        self.volume.direct_write(offset, len, extents)
+    }
+
+    fn finish(&self, ticket: Ticket, done: bool) -> Result<(), MediumError> {
+        self.volume.finish(ticket, done).map_err(medium)
     }
 }
 

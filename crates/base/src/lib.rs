@@ -8,6 +8,7 @@
 
 mod code;
 mod error;
+mod extent;
 mod id;
 pub mod limits;
 pub mod size;
@@ -15,5 +16,6 @@ mod time;
 
 pub use code::{ErrorCode, ExitCode};
 pub use error::{Error, Result};
+pub use extent::Extent;
 pub use id::{ArrayId, CopyId, HostId, LunId, OperationId, SetId};
 pub use time::{Deadline, Instant};

@@ -20,8 +20,8 @@ use std::{
 use umbra_base::{ErrorCode, LunId};
 use umbra_host::attach::{self, Attachment, Credentials, Designators, DeviceWish, Endpoint, Spec};
 use umbra_target::{
-    Access, Directory, HostLogin, LogicalUnit, LunEntry, LunIdentity, MappedRun, MediumError, PortalAuth,
-    Secret, Target, TargetConfig,
+    Access, Directory, HostLogin, KeepNothing, LogicalUnit, LunEntry, LunIdentity, MappedRun, MediumError,
+    PortalAuth, Secret, Target, TargetConfig,
 };
 
 const HOST: &str = "iqn.2026-01.io.umbra:host";
@@ -31,6 +31,8 @@ const MIB: usize = 1 << 20;
 struct Memory(RwLock<Vec<u8>>);
 
 impl LogicalUnit for Memory {
+    type Ticket = ();
+
     fn size_bytes(&self) -> u64 {
         self.0.read().unwrap().len() as u64
     }
@@ -42,6 +44,14 @@ impl LogicalUnit for Memory {
 
     fn write(&self, offset: u64, buf: &[u8]) -> Result<(), MediumError> {
         self.0.write().unwrap()[offset as usize..][..buf.len()].copy_from_slice(buf);
+        Ok(())
+    }
+
+    fn write_atomic(&self, offset: u64, buf: &[u8]) -> Result<(), MediumError> {
+        self.write(offset, buf)
+    }
+
+    fn finish(&self, (): (), _done: bool) -> Result<(), MediumError> {
         Ok(())
     }
 
@@ -67,12 +77,13 @@ struct Known;
 
 impl Directory for Known {
     fn host(&self, initiator: &str) -> Option<HostLogin> {
-        (initiator == HOST).then(|| HostLogin { secret: Some(Secret::new("a secret of sixteen")) })
+        (initiator == HOST)
+            .then(|| HostLogin { secret: Some(Secret::new("a secret of sixteen")), mutual: None })
     }
 }
 
 struct Bench {
-    target: Option<Arc<Target>>,
+    target: Option<Arc<Target<Memory>>>,
     unit: Arc<Memory>,
     lun: LunId,
     mounts: Vec<PathBuf>,
@@ -88,7 +99,7 @@ impl Bench {
         bench
     }
 
-    fn entry(&self, number: u16, access: Access) -> LunEntry {
+    fn entry(&self, number: u16, access: Access) -> LunEntry<Memory> {
         let identity = LunIdentity {
             naa: NAA,
             uuid: *self.lun.0.as_bytes(),
@@ -99,7 +110,12 @@ impl Bench {
     }
 
     fn start(&mut self) {
-        let target = Target::new(TargetConfig::new("iqn.2026-01.io.umbra:array"), Arc::new(Known));
+        let target = Target::new(
+            TargetConfig::new("iqn.2026-01.io.umbra:array"),
+            Arc::new(Known),
+            Arc::new(KeepNothing),
+        )
+        .unwrap();
         target.set_luns(HOST, vec![self.entry(7, Access::ReadWrite)]);
         let _ = fs::remove_file(self.socket());
         target.listen_unix(&self.socket()).unwrap();
@@ -111,7 +127,7 @@ impl Bench {
         self.start();
     }
 
-    fn target(&self) -> &Arc<Target> {
+    fn target(&self) -> &Arc<Target<Memory>> {
         self.target.as_ref().unwrap()
     }
 

@@ -1,6 +1,7 @@
-//! CHAP with MD5 (RFC 1994, RFC 7143 section 12.1.3): the secret, the response, and binary values in text.
+//! CHAP (RFC 1994, RFC 7143 section 12.1.3): algorithms, secrets, challenges and responses, and binary values in text.
 
 use md5::{Digest, Md5};
+use sha2::Sha256;
 use std::fmt;
 
 /// Bytes of a challenge that we make.
@@ -30,13 +31,67 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The response to a challenge: MD5 over identifier, secret, challenge (RFC 1994 section 4.1).
+/// A fresh challenge, random; made by a driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Challenge {
+    pub id: u8,
+    pub bytes: [u8; CHALLENGE_BYTES],
+}
+
+/// What a response is made with: CHAP_A, by the numbers of the PPP authentication algorithms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Algorithm {
+    /// 5: the one that every implementation has.
+    Md5,
+    /// 7.
+    Sha256,
+}
+
+impl Algorithm {
+    /// All, as an offer: the better first.
+    pub const OFFER: &str = "7,5";
+
+    /// The value of CHAP_A.
+    pub fn number(self) -> &'static str {
+        match self {
+            Algorithm::Md5 => "5",
+            Algorithm::Sha256 => "7",
+        }
+    }
+
+    /// The algorithm of a number that stands in CHAP_A.
+    pub fn of(number: &str) -> Option<Self> {
+        [Algorithm::Md5, Algorithm::Sha256].into_iter().find(|algorithm| algorithm.number() == number)
+    }
+
+    /// Bytes of a response.
+    pub fn response_len(self) -> usize {
+        match self {
+            Algorithm::Md5 => 16,
+            Algorithm::Sha256 => 32,
+        }
+    }
+
+    /// The response to a challenge: the hash of identifier, secret, challenge (RFC 1994 section 4.1).
+    pub fn response(self, id: u8, secret: &Secret, challenge: &[u8]) -> Vec<u8> {
+        let parts: [&[u8]; 3] = [&[id], &secret.0, challenge];
+        match self {
+            Algorithm::Md5 => hash::<Md5>(parts),
+            Algorithm::Sha256 => hash::<Sha256>(parts),
+        }
+    }
+}
+
+fn hash<H: Digest>(parts: [&[u8]; 3]) -> Vec<u8> {
+    let mut hash = H::new();
+    parts.into_iter().for_each(|part| hash.update(part));
+    hash.finalize().to_vec()
+}
+
+/// The response to a challenge, by MD5.
 pub fn response(id: u8, secret: &Secret, challenge: &[u8]) -> [u8; 16] {
-    let mut hash = Md5::new();
-    hash.update([id]);
-    hash.update(&secret.0);
-    hash.update(challenge);
-    hash.finalize().into()
+    let response = Algorithm::Md5.response(id, secret, challenge);
+    std::array::from_fn(|at| response[at])
 }
 
 /// Whether two byte strings are equal, in a time that depends on their lengths alone.
@@ -73,10 +128,15 @@ fn decode_hex(digits: &str) -> Option<Vec<u8>> {
     Some(values.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
 }
 
+/// RFC 4648 section 4, with its padding or without.
 fn decode_base64(digits: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
+    let (padded, digits) = (digits.len(), digits.trim_end_matches('='));
+    if digits.len() % 4 == 1 || padded - digits.len() > 2 {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(digits.len() / 4 * 3);
     let (mut bits, mut count) = (0u32, 0);
-    for c in digits.trim_end_matches('=').bytes() {
+    for c in digits.bytes() {
         let value = match c {
             b'A'..=b'Z' => c - b'A',
             b'a'..=b'z' => c - b'a' + 26,
@@ -103,8 +163,22 @@ mod tests {
     fn the_response_is_the_hash_of_identifier_secret_and_challenge() {
         // printf '\x01secretchallenge' | md5sum
         let hash = response(1, &Secret::new("secret"), b"challenge");
-        assert_eq!(encode_binary(&hash).len(), 34);
-        assert_eq!(hash, <[u8; 16]>::from(Md5::digest(b"\x01secretchallenge")));
+        assert_eq!(encode_binary(&hash), "0x46e47770030e2b4e26a0db72a7efec00");
+    }
+
+    #[test]
+    fn each_algorithm_has_its_number_and_length() {
+        for algorithm in [Algorithm::Md5, Algorithm::Sha256] {
+            assert_eq!(Algorithm::of(algorithm.number()), Some(algorithm));
+            assert_eq!(algorithm.response(1, &Secret::new("s"), b"c").len(), algorithm.response_len());
+        }
+        assert_eq!(Algorithm::of("6"), None);
+        // printf '\x01secretchallenge' | sha256sum
+        let hash = Algorithm::Sha256.response(1, &Secret::new("secret"), b"challenge");
+        assert_eq!(
+            encode_binary(&hash),
+            "0x2dfa0526f4764864b7c3c5bc6596bcead3d8dbd984f4fc1d9f330299f0beced4"
+        );
     }
 
     #[test]
@@ -113,7 +187,8 @@ mod tests {
         assert_eq!(decode_binary("0xaff", 8), Some(vec![0x0a, 0xff]));
         assert_eq!(decode_binary("0bSGVsbG8=", 8), Some(b"Hello".to_vec()));
         assert_eq!(decode_binary(&encode_binary(b"round trip"), 16), Some(b"round trip".to_vec()));
-        for bad in ["", "0", "12", "0xzz", "0b*", "0x010203", "é"] {
+        assert_eq!(decode_binary("0bSGVsbG8", 8), Some(b"Hello".to_vec()));
+        for bad in ["", "0", "12", "0xzz", "0b*", "0x010203", "é", "0bA", "0bAA===", "0bA=A="] {
             assert_eq!(decode_binary(bad, 2), None, "{bad}");
         }
     }

@@ -2,9 +2,9 @@
 //! drivers (`umbra-target`, `umbra-host`) hand in bytes, instants and challenges, and carry out what comes back.
 //!
 //! ```text
-//!   bytes -> pdu::FrameReader -> Frame { header, ahs, data } -> Request / Response (typed headers)
-//!   typed header + data -> pdu::write_pdu -> bytes
-//!   pdu::text: key=value lists of login and text PDUs        limits: every bound, by name
+//!   target:     bytes -> pdu::Receiver -> target::Connection (headers, where payload goes) -> transmit: bytes, ranges of payload
+//!   initiator:  bytes -> pdu::FrameReader -> initiator::Session -> bytes
+//!   pdu: typed headers    pdu::text: key=value lists of login and text PDUs    limits: every bound, by name
 //! ```
 
 #![forbid(unsafe_code)]

@@ -28,20 +28,29 @@ pub const MAX_BURST: u32 = 1 << 20;
 /// FirstBurstLength that we offer: unsolicited data of one command, immediate data included.
 pub const FIRST_BURST: u32 = 64 << 10;
 /// R2Ts that one command may have open.
-pub const OUTSTANDING_R2T: u32 = 4;
+pub const OUTSTANDING_R2T: usize = 4;
 /// Data of one write command.
 pub const COMMAND_DATA: u32 = 8 << 20;
-/// Solicited data of one session: further commands wait for their R2T.
-pub const SESSION_DATA: u64 = 16 << 20;
 /// Immediate commands open beyond the command window.
 pub const IMMEDIATE_COMMANDS: usize = 16;
+/// Bytes of sense data (SPC-4 section 4.5).
+pub const SENSE_BYTES: usize = 252;
 /// Task management requests open.
 pub const TASK_MANAGEMENT_REQUESTS: usize = 16;
 /// PDUs of one connection that we reject before we end it.
 pub const REJECTS: u32 = 64;
+/// Keys of one login.
+pub const LOGIN_KEYS: usize = 256;
 /// PDUs of one login.
 pub const LOGIN_PDUS: u32 = 64;
 /// Silence after which the peer is pinged.
 pub const PING_AFTER: Duration = Duration::from_secs(15);
 /// Silence after the ping that ends the connection.
 pub const PING_ANSWER: Duration = Duration::from_secs(15);
+/// Time in which an initiator that owes data has to send some.
+pub const DATA_TIME: Duration = Duration::from_secs(60);
+
+/// Payload of one Data-In below which it is copied between its header and what follows, rather than named.
+pub const COPIED_DATA: usize = 512;
+/// Room for output that a connection keeps between transmissions.
+pub const KEPT_OUTPUT: usize = 64 << 10;

@@ -58,6 +58,8 @@ pub(crate) struct Plain {
     finish: SyncSender<Reaped>,
     with_workers: usize,
     waker: Arc<Waker>,
+    /// The last turn did not ask epoll.
+    passed_by: bool,
 }
 
 impl Plain {
@@ -78,6 +80,7 @@ impl Plain {
             finish,
             with_workers: 0,
             waker,
+            passed_by: false,
         })
     }
 
@@ -131,9 +134,11 @@ impl Plain {
         }
         self.collect_finished();
         let waits = self.done.is_empty() && timeout != Some(Duration::ZERO);
-        if !waits && self.parked_sockets == 0 {
+        // With work at hand, epoll is asked every other time.
+        if !waits && (self.parked_sockets == 0 || !std::mem::replace(&mut self.passed_by, true)) {
             return Ok(());
         }
+        self.passed_by = false;
         self.poll(if waits { timeout } else { Some(Duration::ZERO) })?;
         self.collect_finished();
         Ok(())

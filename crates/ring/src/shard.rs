@@ -48,7 +48,7 @@ pub struct Config {
 
 /// The files, sockets, buffers and messages of one thread. `M` is what other threads send it, and what calls return.
 ///
-/// Operations start at the next [`Shard::wait`] at the latest. Those on the same file may be done in any order; what must come after
+/// Operations start at the next [`Shard::wait`] but one at the latest. Those on the same file may be done in any order; what must come after
 /// something is submitted after its completion. A stream socket carries one receive and one send at a time.
 pub struct Shard<M> {
     // Before the engine, so that it goes first: a worker that waits for room in it then gives up, and the engine can
@@ -60,6 +60,8 @@ pub struct Shard<M> {
     ready: Vec<Completion<M>>,
     remote: Remote<M>,
     workers: Arc<Workers>,
+    /// The last wait was over without the engine.
+    passed_by: bool,
     /// A ring belongs to the thread that made it.
     thread: PhantomData<*const ()>,
 }
@@ -80,7 +82,7 @@ impl<M: Send + 'static> Shard<M> {
         let ready = Vec::with_capacity(depth as usize);
         let remote = Remote { inbox, waker };
         let workers = config.workers.clone();
-        Ok(Shard { arrivals, engine, pool, ready, remote, workers, thread: PhantomData })
+        Ok(Shard { arrivals, engine, pool, ready, remote, workers, passed_by: false, thread: PhantomData })
     }
 
     /// What carries the I/O, [`Backend::Auto`] decided.
@@ -192,15 +194,22 @@ impl<M: Send + 'static> Shard<M> {
     /// Has a worker call `job`, which may block. What it returns completes as a message; a panic, or too many jobs
     /// that wait already, as an error.
     pub fn call(&mut self, token: u64, job: impl FnOnce() -> M + Send + 'static) {
+        let workers = self.workers.clone();
+        self.call_by(&workers, token, job);
+    }
+
+    /// The same by workers of the caller's choice: jobs that may block for long keep others waiting, unless they have
+    /// workers of their own.
+    pub fn call_by(&mut self, workers: &Workers, token: u64, job: impl FnOnce() -> M + Send + 'static) {
         let Remote { inbox, waker } = self.remote.clone();
-        let submitted = self.workers.submit(Box::new(move || {
+        let submitted = workers.submit(Box::new(move || {
             let result = catch_unwind(AssertUnwindSafe(job)).map_err(|panic| panicked(&*panic));
             // Waits while too many wait for the shard; one that is gone needs no answer.
             let _gone = inbox.send(Arrival { token, result });
             waker.wake();
         }));
         if submitted.is_err() {
-            let queue = self.workers.queue();
+            let queue = workers.queue();
             let why = io::Error::new(
                 io::ErrorKind::ResourceBusy,
                 format!("{queue} calls wait for a worker already; try again when some have returned"),
@@ -209,7 +218,8 @@ impl<M: Send + 'static> Shard<M> {
         }
     }
 
-    /// Starts everything submitted since the last call, then waits until something has completed or `timeout` has
+    /// Starts everything submitted since the last call (or the one before, if something has completed already: what follows
+    /// from that is then started in the same system call), then waits until something has completed or `timeout` has
     /// passed (None: as long as it takes; zero: not at all), and appends what has completed. May return early and
     /// with nothing.
     pub fn wait(
@@ -225,8 +235,13 @@ impl<M: Send + 'static> Shard<M> {
             self.collect(completions);
         }
         if completions.len() > before {
+            if !std::mem::replace(&mut self.passed_by, true) {
+                self.remote.waker.rise();
+                return Ok(());
+            }
             timeout = Some(Duration::ZERO);
         }
+        self.passed_by = false;
         let entered = self.engine.enter(timeout);
         self.remote.waker.rise();
         while let Some(reaped) = self.engine.reap() {

@@ -1,7 +1,7 @@
 //! One system call for an operation, done now: what the plain engine and its workers do.
 
 use rustix::{
-    io::{Errno, ReadWriteFlags, preadv2, pwritev2},
+    io::{Errno, ReadWriteFlags, pread, preadv2, pwrite, pwritev2},
     net::{RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags, accept_with, recv, send, sendmsg},
 };
 use std::{
@@ -33,8 +33,7 @@ pub(crate) enum Patience {
 pub(crate) fn perform(op: &mut Op, patience: Patience) -> Result<Outcome, Errno> {
     match op {
         Op::Read { file, offset, buf, done } => {
-            let slices = &mut [IoSliceMut::new(buf.spare_mut())];
-            preadv2(&**file, slices, *offset + u64::from(*done), flags(patience)).map(bytes)
+            read(file, buf.spare_mut(), *offset + u64::from(*done), patience)
         }
         Op::Write { file, offset, parts, done } => write(file, parts, *offset, *done, patience),
         Op::Sync { file, data_only: true } => rustix::fs::fdatasync(&**file).map(|()| bytes(0)),
@@ -52,11 +51,13 @@ fn bytes(count: usize) -> Outcome {
     Outcome::Bytes(count as u32) // At most MAX_PARTS times the largest buffer.
 }
 
-fn flags(patience: Patience) -> ReadWriteFlags {
+/// The plain calls for one slice: the others make the kernel copy a list first.
+fn read(file: &Descriptor, into: &mut [u8], offset: u64, patience: Patience) -> Result<Outcome, Errno> {
     match patience {
-        Patience::None => ReadWriteFlags::NOWAIT,
-        Patience::Patient => ReadWriteFlags::empty(),
+        Patience::None => preadv2(file, &mut [IoSliceMut::new(into)], offset, ReadWriteFlags::NOWAIT),
+        Patience::Patient => pread(file, into, offset),
     }
+    .map(bytes)
 }
 
 fn write(
@@ -66,8 +67,13 @@ fn write(
     done: u32,
     patience: Patience,
 ) -> Result<Outcome, Errno> {
-    gathered(parts, done, |slices| pwritev2(file, slices, offset + u64::from(done), flags(patience)))
-        .map(bytes)
+    let at = offset + u64::from(done);
+    gathered(parts, done, |slices| match (patience, slices) {
+        (Patience::Patient, [one]) => pwrite(file, one, at),
+        (Patience::Patient, more) => pwritev2(file, more, at, ReadWriteFlags::empty()),
+        (Patience::None, slices) => pwritev2(file, slices, at, ReadWriteFlags::NOWAIT),
+    })
+    .map(bytes)
 }
 
 fn send_parts(socket: &Descriptor, parts: &Parts, done: u32) -> Result<Outcome, Errno> {

@@ -2,8 +2,6 @@
 
 /// Bytes of a logical block.
 pub const BLOCK: u64 = 512;
-/// Logical blocks per physical block, as a power of two: 4096 bytes.
-pub const PHYSICAL_EXPONENT: u8 = 3;
 /// Blocks of one read, write or verify: 4 MiB.
 pub const TRANSFER_BLOCKS: u32 = 8_192;
 /// Blocks of a transfer that suits us best: 1 MiB.

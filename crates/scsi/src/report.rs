@@ -1,7 +1,7 @@
 //! Commands that report: capacity, sense, LUNs, supported commands and functions (SPC-4 section 6, SBC-3 section 5).
 
 use crate::cdb::{Cdb, truncated};
-use crate::limits::{BLOCK, PHYSICAL_EXPONENT};
+use crate::limits::BLOCK;
 use crate::plan::{Plan, report_select::Select};
 use crate::sense::{Sense, SenseFormat};
 use crate::table::{self, Row};
@@ -21,7 +21,7 @@ pub(crate) fn read_capacity16(cdb: &Cdb<'_>, unit: &Unit<'_>) -> Result<Plan, Se
     let mut bytes = vec![0; 32];
     bytes[..8].copy_from_slice(&unit.blocks().saturating_sub(1).to_be_bytes());
     bytes[8..12].copy_from_slice(&(BLOCK as u32).to_be_bytes());
-    bytes[13] = PHYSICAL_EXPONENT;
+    bytes[13] = unit.physical_exponent & 0x0f;
     bytes[14] = LBPME_LBPRZ;
     Ok(Plan::Reply(truncated(bytes, cdb.u32(10) as usize)))
 }

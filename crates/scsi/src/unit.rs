@@ -63,6 +63,8 @@ pub struct Unit<'a> {
     pub access: Access,
     pub cache: WriteCache,
     pub mode: ModeState,
+    /// Logical blocks per physical block, as a power of two (SBC-3 section 5.16.2): at most 15.
+    pub physical_exponent: u8,
     /// Bytes that are allocated and released together.
     pub allocation: u32,
     /// What the driver carries out beyond the basic commands.

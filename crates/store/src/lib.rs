@@ -51,7 +51,7 @@ pub use room::{Level, SpacePolicy, Thresholds};
 pub use space::Allowance;
 pub use store::ThinPoolStore;
 pub use traits::{
-    Cut, Difference, DifferenceKind, DifferentRun, Extent, LunStore, MappedRun, Mode, Share, Ticket, Usage,
-    Volume,
+    Cut, Difference, DifferenceKind, DifferentRun, LunStore, MappedRun, Mode, Share, Ticket, Usage, Volume,
 };
+pub use umbra_base::Extent;
 pub use umbra_thin::{Snapshot, ThinId};

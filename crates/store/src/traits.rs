@@ -9,7 +9,7 @@
 
 use crate::{Allowance, Extend, Hold, SpacePolicy};
 use std::{sync::Arc, time::Duration};
-use umbra_base::Result;
+use umbra_base::{Extent, Result};
 use umbra_thin::{Snapshot, ThinId};
 
 /// A store of thin devices.
@@ -126,15 +126,6 @@ pub trait Volume: Send + Sync {
     /// other door may be asked to do it again, which waits for room or says why it fails. Never waits, except that blocks with
     /// new places need the engine's lock and an append to the log.
     fn finish(&self, ticket: Ticket, done: bool) -> Result<()>;
-}
-
-/// A part of a planned I/O.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Extent {
-    /// First byte in the data file; `None`: nothing is mapped, it reads as zeroes.
-    pub at: Option<u64>,
-    /// Bytes.
-    pub len: u64,
 }
 
 /// I/O under way that the store was not asked to carry out itself.

@@ -14,10 +14,10 @@ use std::{
     },
 };
 
-/// Size classes: 4 KiB, 8 KiB, ... 1 MiB.
-const CLASSES: usize = 9;
+/// Size classes: 4 KiB, 8 KiB, ... 4 MiB.
+const CLASSES: usize = 11;
 
-/// Bytes of the largest buffer: what one iSCSI burst or one copy of pool blocks carries. Larger transfers are gathered.
+/// Bytes of the largest buffer: what one command may carry. Larger transfers are gathered.
 pub const LARGEST: usize = PAGE << (CLASSES - 1);
 
 /// Head of the lists of a pool that is gone.

@@ -1,34 +1,41 @@
 //! What one initiator sees: its LUN map, replaced as a whole.
 
-use crate::slot::{Slot, lock};
-use std::collections::BTreeMap;
+use crate::slot::{LunMap, lock};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-pub(crate) type LunMap = BTreeMap<u16, Arc<Slot>>;
-
 /// The view of one initiator. It lives as long as the target, logged in or not.
-#[derive(Debug, Default)]
-pub(crate) struct Host {
-    luns: Mutex<Arc<LunMap>>,
+#[derive(Debug)]
+pub(crate) struct Host<U> {
+    luns: Mutex<Arc<LunMap<U>>>,
     /// Held over a whole change, so that changes follow each other.
     pub changing: Mutex<()>,
     /// Counts up when all sessions are dropped: a login that began before must not finish after.
     logins: AtomicU64,
+    /// By session: numbers that it knew and that are gone, until it asks REPORT LUNS (design A1).
+    stale: Mutex<BTreeMap<u64, BTreeSet<u16>>>,
 }
 
-impl Host {
-    pub fn luns(&self) -> Arc<LunMap> {
+impl<U> Default for Host<U> {
+    fn default() -> Self {
+        Host {
+            luns: Mutex::default(),
+            changing: Mutex::default(),
+            logins: AtomicU64::default(),
+            stale: Mutex::default(),
+        }
+    }
+}
+
+impl<U> Host<U> {
+    pub fn luns(&self) -> Arc<LunMap<U>> {
         Arc::clone(&lock(&self.luns))
     }
 
     /// Puts a new map in force; the old one comes back.
-    pub fn replace(&self, luns: LunMap) -> Arc<LunMap> {
-        std::mem::replace(&mut lock(&self.luns), Arc::new(luns))
-    }
-
-    pub fn slot(&self, number: u16) -> Option<Arc<Slot>> {
-        self.luns().get(&number).cloned()
+    pub fn replace(&self, luns: Arc<LunMap<U>>) -> Arc<LunMap<U>> {
+        std::mem::replace(&mut lock(&self.luns), luns)
     }
 
     pub fn login_epoch(&self) -> u64 {
@@ -37,5 +44,20 @@ impl Host {
 
     pub fn forget_logins(&self) {
         self.logins.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// A session knew these numbers, which are gone.
+    pub fn outdate(&self, session: u64, numbers: impl IntoIterator<Item = u16>) {
+        lock(&self.stale).entry(session).or_default().extend(numbers);
+    }
+
+    /// A session asked for all LUNs, or ended.
+    pub fn forget_session(&self, session: u64) {
+        lock(&self.stale).remove(&session);
+    }
+
+    /// Whether no session takes this number for what it once was.
+    pub fn is_forgotten(&self, number: u16) -> bool {
+        !self.luns().contains_key(&number) && !lock(&self.stale).values().any(|gone| gone.contains(&number))
     }
 }

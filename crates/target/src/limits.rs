@@ -1,7 +1,8 @@
 //! Bounds on what peers can make the driver hold; the protocol's own stand in `umbra_iscsi::limits`.
 //!
-//! Memory of one session at worst: solicited data (16 MiB) and unsolicited data (queue depth times the first burst, 9 MiB)
-//! of writes, [`READ_BYTES`] in workers and as much again on its way out, [`OUTPUT_BYTES`], and [`WORKERS`] kept buffers.
+//! Memory: every shard has a pool of [`TargetConfig::memory`](crate::TargetConfig::memory) bytes, its share of the whole, for data on its
+//! way in and out, and one of [`FRAME_BYTES`] for headers and received bytes. There is no other memory that peers can make grow
+//! but the tables of sessions and tasks, which [`CONNECTIONS`] and [`QUEUE_DEPTH`] bound.
 
 use std::time::Duration;
 
@@ -9,23 +10,41 @@ use std::time::Duration;
 pub const CONNECTIONS: usize = 1024;
 /// Connections from one address; from the unix socket in all, which strangers on TCP therefore cannot crowd out.
 pub const CONNECTIONS_PER_PEER: usize = 320;
+/// Connections that have not logged in yet, from one address.
+pub const LOGINS_PER_PEER: usize = 64;
 /// Sessions of one initiator: a host has one for each LUN that it has attached.
 pub const SESSIONS_PER_HOST: usize = umbra_base::limits::LUNS_PER_SET;
 /// Commands that one session may have open.
 pub const QUEUE_DEPTH: u32 = 128;
-/// Threads that carry out the commands of one session; started as they are needed.
+/// Operations of a shard at a time: every session's receive and send, and the I/O of its commands.
+pub const OPERATIONS: u32 = 8192;
+/// Messages and finished calls that wait for a shard.
+pub const INBOX: usize = 16 << 10;
+/// Threads for calls that change units: they may wait for room in a full pool, and then keep only each other waiting.
+pub const CHANGERS: usize = 32;
+/// Such calls of one session at a time.
+pub const CALLS_PER_SESSION: usize = 8;
+/// Threads for all other calls: slow reads, flushes, questions to the directory.
 pub const WORKERS: usize = 8;
-/// Stack of a worker, and of a connection's reader.
-pub const STACK_BYTES: usize = 256 << 10;
-/// Bytes that wait for a socket before commands of that session wait too.
+/// Jobs that may wait for threads. Every command of every session might want one.
+pub const JOBS: usize = 64 << 10;
+/// Data of commands on its way in and out, in all, unless another size is asked for.
+pub const MEMORY: usize = 512 << 20;
+/// Bytes for headers and received bytes, of each shard.
+pub const FRAME_BYTES: usize = 192 << 20;
+/// Bytes received at a time, at most.
+pub const RECEIVE_BYTES: usize = 64 << 10;
+/// A data segment that still lacks as many bytes is received into its command's buffer, without a copy.
+pub const STRAIGHT_BYTES: usize = 16 << 10;
+/// Bytes that wait for a socket before commands and requests of that session wait too.
 pub const OUTPUT_BYTES: usize = 4 << 20;
-/// Data that the running reads of one session may make together; a larger one runs alone.
-pub const READ_BYTES: u64 = 8 << 20;
-/// How long a peer may refuse to take bytes.
+/// Bytes given to a socket at a time: what a slow peer must take within [`SEND_TIME`].
+pub const SEND_BYTES: usize = 1 << 20;
+/// How long a peer may refuse to take what was given to its socket.
 pub const SEND_TIME: Duration = Duration::from_secs(30);
-/// How often limits on time are looked at while nothing is received.
+/// How long the last words of a connection may take.
+pub const LINGER: Duration = Duration::from_secs(5);
+/// How often limits on time are looked at.
 pub const TICK: Duration = Duration::from_secs(1);
 /// Bytes of one step of a long verify or WRITE SAME.
 pub const CHUNK: usize = 1 << 20;
-/// Buffer that a worker keeps between commands.
-pub const KEPT_BUFFER: usize = 1 << 20;

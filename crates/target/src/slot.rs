@@ -1,124 +1,105 @@
-//! A slot: one LUN of one initiator's view, with the gate that makes fences possible (design A1).
+//! A slot: one LUN of one initiator's view.
 //!
-//! What always holds: a command touches the unit only while it holds a [`Pass`]; a closed gate gives no pass, and
-//! [`Slot::drain`] returns only when none is held. Passes count commands of every session, aborted ones included.
+//! What always holds: a slot never changes. A view with another unit, access or size has another slot, so that whoever holds
+//! a slot knows what he was shown.
 
+use crate::config::TargetConfig;
 use crate::unit::{LogicalUnit, LunEntry};
+use crate::unit_state::UnitState;
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
-use umbra_scsi::mode::ModeState;
-use umbra_scsi::{Access, AtomicLimits, Features, LunIdentity, TaskSets, Unit, WriteCache};
+use std::fs::File;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use umbra_scsi::limits::BLOCK;
+use umbra_scsi::topology::{Port, PortAccess, PortGroup, Topology};
+use umbra_scsi::{Access, AtomicLimits, Feature, Features, LunIdentity, TaskSets, Unit, WriteCache};
 
-/// Keeps COMPARE AND WRITE alone on a unit; every other change holds it shared. One for each unit, however many
-/// initiators see it.
-pub(crate) type Exclusion = Arc<RwLock<()>>;
+/// What is carried out beyond the basic commands: all but ROD tokens.
+const FEATURES: Features = Features::ALL.without(Feature::RodTokens);
 
-pub(crate) struct Slot {
+/// What an initiator sees, by number.
+pub(crate) type LunMap<U> = BTreeMap<u16, Arc<Slot<U>>>;
+
+/// One LUN of a view.
+pub(crate) struct Slot<U> {
     pub number: u16,
-    pub unit: Arc<dyn LogicalUnit>,
+    pub unit: Arc<U>,
     pub identity: LunIdentity,
     pub access: Access,
-    pub exclusion: Exclusion,
     /// The size that initiators were told.
     pub announced_bytes: u64,
-    mode: Mutex<ModeState>,
-    gate: Mutex<Gate>,
-    drained: Condvar,
+    pub state: Arc<UnitState<U>>,
+    /// Where the extents of its direct door lie.
+    pub file: Option<Arc<File>>,
 }
 
-#[derive(Default)]
-struct Gate {
-    closed: bool,
-    inside: usize,
-}
-
-/// Leave to touch the unit of a slot.
-pub(crate) struct Pass<'a> {
-    slot: &'a Slot,
-}
-
-impl Slot {
-    pub fn new(entry: LunEntry, exclusion: Exclusion, mode: ModeState) -> Self {
+impl<U: LogicalUnit> Slot<U> {
+    pub fn new(entry: LunEntry<U>, state: Arc<UnitState<U>>) -> Self {
         Slot {
             number: entry.number,
             announced_bytes: entry.unit.size_bytes(),
+            file: entry.unit.data_file(),
             unit: entry.unit,
             identity: entry.identity,
             access: entry.access,
-            exclusion,
-            mode: Mutex::new(mode),
-            gate: Mutex::new(Gate::default()),
-            drained: Condvar::new(),
+            state,
         }
     }
 
     /// Whether `entry` is what this slot already serves.
-    pub fn serves(&self, entry: &LunEntry) -> bool {
+    pub fn serves(&self, entry: &LunEntry<U>) -> bool {
         Arc::ptr_eq(&self.unit, &entry.unit)
             && self.identity == entry.identity
             && self.access == entry.access
             && self.announced_bytes == entry.unit.size_bytes()
     }
 
-    pub fn mode(&self) -> ModeState {
-        *lock(&self.mode)
-    }
-
-    pub fn set_mode(&self, mode: ModeState) {
-        *lock(&self.mode) = mode;
-    }
-
-    /// What the SCSI layer must know of the unit.
-    pub fn view<'a>(&'a self, vendor: &'a str, revision: &'a str, cache: WriteCache) -> Unit<'a> {
+    /// What the SCSI layer must know of the unit, as it is seen from `from`.
+    pub fn view<'a>(&'a self, config: &'a TargetConfig, from: &'a Viewpoint<'a>) -> Unit<'a> {
+        let atomic = self.unit.atomic_bytes() / BLOCK as u32;
         Unit {
-            vendor,
-            revision,
+            vendor: &config.vendor,
+            revision: &config.revision,
             identity: &self.identity,
-            size_bytes: self.unit.size_bytes(),
+            size_bytes: self.announced_bytes,
             access: self.access,
-            cache,
-            mode: self.mode(),
+            cache: from.cache,
+            mode: self.state.mode(),
+            physical_exponent: exponent(self.unit.physical_bytes()),
             allocation: self.unit.allocation_bytes(),
-            features: Features::NONE,
-            atomic: AtomicLimits::default(),
-            task_sets: TaskSets::One,
-            topology: None,
-        }
-    }
-
-    /// Goes through the gate; `None` when the slot has left the view.
-    pub fn enter(&self) -> Option<Pass<'_>> {
-        let mut gate = lock(&self.gate);
-        if gate.closed {
-            return None;
-        }
-        gate.inside += 1;
-        Some(Pass { slot: self })
-    }
-
-    /// Lets nobody in any more.
-    pub fn close(&self) {
-        lock(&self.gate).closed = true;
-    }
-
-    /// Waits until nobody is inside.
-    pub fn drain(&self) {
-        let gate = lock(&self.gate);
-        drop(self.drained.wait_while(gate, |gate| gate.inside > 0));
-    }
-}
-
-impl Drop for Pass<'_> {
-    fn drop(&mut self) {
-        let mut gate = lock(&self.slot.gate);
-        gate.inside -= 1;
-        if gate.closed && gate.inside == 0 {
-            self.slot.drained.notify_all();
+            features: FEATURES,
+            atomic: AtomicLimits { blocks: atomic, alignment: 1, granularity: 1 },
+            // Order is kept within a session, and aborts do not reach beyond it.
+            task_sets: TaskSets::PerNexus,
+            topology: Some(Topology { target: &config.iqn, groups: &from.groups, through: from.through }),
         }
     }
 }
 
-impl fmt::Debug for Slot {
+/// Logical blocks in a physical one, as a power of two that four bits can say.
+fn exponent(physical_bytes: u32) -> u8 {
+    let blocks = physical_bytes / BLOCK as u32;
+    blocks.checked_ilog2().unwrap_or(0).min(15) as u8
+}
+
+/// Where a unit is looked at from.
+#[derive(Debug)]
+pub(crate) struct Viewpoint<'a> {
+    cache: WriteCache,
+    groups: [PortGroup<'a>; 1],
+    /// Relative identifier of the port.
+    through: u16,
+}
+
+impl<'a> Viewpoint<'a> {
+    /// Through one of these ports. All of them lead to the same process, so that none is better (ALUA).
+    pub fn new(ports: &'a [Port], through: u16, cache: WriteCache) -> Self {
+        let access = PortAccess::ActiveOptimized;
+        Viewpoint { cache, groups: [PortGroup { number: 1, access, preferred: false, ports }], through }
+    }
+}
+
+impl<U> fmt::Debug for Slot<U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Slot")
             .field("number", &self.number)

@@ -21,6 +21,7 @@ pub fn array(global: &Global, serve: ArrayServe) -> ExitCode {
         block_size: serve.block_size,
         listen: serve.listen,
         auth,
+        advertise: serve.advertise,
         config: umbra_array::config_file(serve.config),
         tuning: umbra_array::PoolTuning {
             low_percent: serve.low,

@@ -37,6 +37,11 @@ impl Array {
         host::find(&self.catalogue(), key).map(|host| Arc::new(host.clone()))
     }
 
+    /// What the array proves itself with to it (mutual CHAP), if it has something.
+    pub fn array_secret(&self, host: &Host) -> Result<Option<String>> {
+        self.parts.secrets.mutual(host.id)
+    }
+
     /// Its CHAP secret.
     pub fn host_secret(&self, host: &Host) -> Result<String> {
         self.parts.secrets.get(host.id)

@@ -83,7 +83,7 @@ impl Array {
         }
         let (origins, pairs) = pairs(&cat, &set)?;
         let started = self.clock().now();
-        let pairs = crate::faults::cut_one_apart(self.store(), &origins, pairs)?;
+        let pairs = crate::faults::cut_one_apart(&**self.store(), &origins, pairs)?;
         let hold = self.store().hold(&origins, hold_limit)?;
         let at = self.clock().unix();
         let cut = self.store().cut(&hold, &pairs);

@@ -108,8 +108,8 @@ impl Array {
     }
 
     /// The pool.
-    pub fn store(&self) -> &dyn LunStore {
-        &*self.parts.store
+    pub fn store(&self) -> &Arc<dyn LunStore> {
+        &self.parts.store
     }
 
     /// The target.

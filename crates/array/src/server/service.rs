@@ -217,7 +217,11 @@ impl array_server::Array for Service {
         let work = |s: &Service, wish: v1::GetHostRequest| {
             let host = s.array.host(&wish.key)?;
             let secret = s.array.host_secret(&host)?;
-            Ok((Outcome::Unchanged, v1::HostSecret { user: host.initiator.clone(), secret }))
+            let array_secret = s.array.array_secret(&host)?.unwrap_or_default();
+            let array_user =
+                if array_secret.is_empty() { String::new() } else { s.identity.addresses.iqn.clone() };
+            let user = host.initiator.clone();
+            Ok((Outcome::Unchanged, v1::HostSecret { user, secret, array_user, array_secret }))
         };
         self.audited("get_host_secret", subject, request, work).await
     }

@@ -28,9 +28,19 @@ pub enum HostCommand {
     ///
     /// The secret is made by the array when the host is added. Reading it is written to the audit log.
     #[command(
-        after_help = "Examples:\n  umbra host secret backup1\n  umbra host secret backup1 --json | jq -r .secret"
+        after_help = "Examples:\n  umbra host secret backup1\n  umbra host secret backup1 --json | jq -r .secret\n  umbra host secret backup1 --mutual   # what the array proves itself with"
     )]
-    Secret(HostKey),
+    Secret(HostSecret),
+}
+
+/// A host whose secrets are asked for.
+#[derive(Debug, Args)]
+pub struct HostSecret {
+    /// Name or id of the host
+    pub host: String,
+    /// Print the array's own name and secret, for hosts that ask the array for proof (mutual CHAP)
+    #[arg(long)]
+    pub mutual: bool,
 }
 
 /// Make a host known to the array

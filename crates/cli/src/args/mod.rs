@@ -9,7 +9,7 @@ mod pool;
 mod serve;
 mod set;
 
-pub use host::{HostAdd, HostCommand, HostKey};
+pub use host::{HostAdd, HostCommand, HostKey, HostSecret};
 pub use lun::{
     LunCommand, LunCreate, LunDelete, LunExtend, LunKey, LunList, LunMask, LunMount, LunRename, LunUnmask,
     LunUnmount, Reserve,

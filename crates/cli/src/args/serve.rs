@@ -98,6 +98,9 @@ pub struct ArrayServe {
     /// Serve iSCSI at this address too; port 0 takes a free one (`umbra pool status` tells which)
     #[arg(long, value_name = "ADDR:PORT")]
     pub listen: Vec<SocketAddr>,
+    /// Tell hosts that discover the array this address instead of those of --listen: for networks that translate addresses
+    #[arg(long, value_name = "HOST:PORT", requires = "listen")]
+    pub advertise: Vec<String>,
     /// Let hosts log in without CHAP: anybody who can reach a portal can then read and write what its initiator name sees
     #[arg(long, requires = "listen")]
     pub insecure_no_auth: bool,

@@ -28,7 +28,10 @@ pub async fn run(context: &Context, command: HostCommand) -> Result<()> {
         }
         HostCommand::Secret(args) => {
             let secret = reply(client.get_host_secret(GetHostRequest { key: args.host }).await)?;
-            output.print(&Secret { user: secret.user, secret: secret.secret })
+            let some = |text: String| (!text.is_empty()).then_some(text);
+            let (array_user, array_secret) = (some(secret.array_user), some(secret.array_secret));
+            let (user, secret) = (secret.user, secret.secret);
+            output.print(&Secret { user, secret, array_user, array_secret, mutual: args.mutual })
         }
     }
 }

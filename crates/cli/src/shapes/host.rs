@@ -42,6 +42,14 @@ pub struct HostDone {
 pub struct Secret {
     pub user: String,
     pub secret: String,
+    /// For mutual CHAP; absent where the array has none for the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub array_user: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub array_secret: Option<String>,
+    /// Whether the text is about the array's.
+    #[serde(skip)]
+    pub mutual: bool,
 }
 
 impl From<v1::Host> for Host {
@@ -99,6 +107,10 @@ impl Shape for HostDone {
 
 impl Shape for Secret {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "{}\n{}", self.user, self.secret)
+        match (&self.array_user, &self.array_secret) {
+            (Some(user), Some(secret)) if self.mutual => writeln!(out, "{user}\n{secret}"),
+            _ if self.mutual => writeln!(out, "none: add the host anew to give the array a secret for it"),
+            _ => writeln!(out, "{}\n{}", self.user, self.secret),
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! What an initiator brings to a login, and what the login agrees on.
 
+use crate::chap::{Challenge, Secret};
+use crate::pdu::Digests;
 use std::{fmt, time::Duration};
 
 /// The private key by which Umbra's initiator says that it resends unflushed writes after a reconnect (A2).
@@ -10,7 +12,7 @@ pub const RESEND_KEY: &str = "X-io.umbra.Resend";
 pub enum Auth {
     /// Not at all: the transport has done it (a unix socket), or the portal does not ask.
     None,
-    /// CHAP (RFC 1994) with MD5, the one algorithm that every target knows.
+    /// CHAP (RFC 1994).
     Chap { user: String, secret: Vec<u8> },
 }
 
@@ -23,12 +25,25 @@ impl fmt::Debug for Auth {
     }
 }
 
+/// What the target has to prove, in its turn, to an initiator that uses CHAP (mutual CHAP).
+#[derive(Debug, Clone)]
+pub struct Mutual {
+    /// The target's; not the initiator's own.
+    pub secret: Secret,
+    /// Fresh for each session.
+    pub challenge: Challenge,
+}
+
 /// What a session is started with.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub initiator_name: String,
     pub target_name: String,
     pub auth: Auth,
+    /// With [`Auth::Chap`]: the target must prove itself, or it is left.
+    pub mutual: Option<Mutual>,
+    /// The digests to insist on.
+    pub digests: Digests,
     /// The initiator's part of the session id: the same at each reconnect, so that the target ends the old session.
     pub isid: [u8; 6],
     /// Limit on the login.
@@ -50,6 +65,8 @@ impl Config {
             initiator_name,
             target_name,
             auth,
+            mutual: None,
+            digests: Digests::default(),
             isid,
             login_time: crate::limits::LOGIN_TIME,
             ping_busy: Duration::from_secs(5),
@@ -69,6 +86,7 @@ pub struct Parameters {
     pub max_burst: usize,
     /// Longest data segment that the target takes.
     pub send_segment: usize,
+    pub digests: Digests,
     /// Whether the target knows [`RESEND_KEY`]: its LUNs report a volatile write cache and count on us.
     pub resend: bool,
 }
@@ -82,6 +100,7 @@ impl Default for Parameters {
             first_burst: 65536,
             max_burst: 262_144,
             send_segment: 8192,
+            digests: Digests::default(),
             resend: false,
         }
     }

@@ -11,6 +11,7 @@ use super::{
     error::SessionError,
 };
 use crate::{
+    chap::{Algorithm, encode_binary},
     limits,
     pdu::{
         TextList,
@@ -40,8 +41,10 @@ pub(super) struct LoginMachine {
     /// Text of responses whose C bit said that more follows.
     partial: Vec<u8>,
     parameters: Parameters,
-    /// Whether the operational keys have been sent.
-    declared: bool,
+    /// Chosen by the target.
+    algorithm: Algorithm,
+    /// Whether the target has still to prove itself.
+    unproven: bool,
 }
 
 /// What to do after a response.
@@ -58,7 +61,8 @@ impl LoginMachine {
             rounds: 0,
             partial: Vec::new(),
             parameters: Parameters::default(),
-            declared: false,
+            algorithm: Algorithm::Md5,
+            unproven: config.mutual.is_some(),
         };
         let mut text = TextList::new();
         text.push("InitiatorName", config.initiator_name.as_str());
@@ -111,6 +115,10 @@ impl LoginMachine {
         text: &TextList,
     ) -> Result<Next, SessionError> {
         let moved = response.transit.then_some(response.next_stage);
+        self.check_target(config, text)?;
+        if moved.is_some() && self.unproven {
+            return Err(SessionError::Login("the target has not proven itself"));
+        }
         match (self.step, &config.auth) {
             (Step::Offer, Auth::None) | (Step::Answer, _) => match moved {
                 Some(stage::OPERATIONAL) => Ok(self.operational(config)),
@@ -130,7 +138,7 @@ impl LoginMachine {
             (Step::Offer, Auth::Chap { .. }) => match (text.get("AuthMethod"), moved) {
                 (Some("CHAP"), None) => {
                     self.step = Step::Algorithm;
-                    let text: TextList = [("CHAP_A", "5")].into_iter().collect();
+                    let text: TextList = [("CHAP_A", Algorithm::OFFER)].into_iter().collect();
                     Ok(Next::Send(request(config, stage::SECURITY, None), text.encode()))
                 }
                 // A portal that asks for nothing may pass over the offer; the connection is as good without.
@@ -160,26 +168,47 @@ impl LoginMachine {
         user: &str,
         secret: &[u8],
     ) -> Result<Next, SessionError> {
-        let (Some("5"), Some(identifier), Some(challenge)) =
-            (text.get("CHAP_A"), text.get("CHAP_I"), text.get("CHAP_C"))
+        let (Some(algorithm), Some(identifier), Some(challenge)) =
+            (text.get("CHAP_A").and_then(Algorithm::of), text.get("CHAP_I"), text.get("CHAP_C"))
         else {
-            return Err(SessionError::Login("no MD5 challenge in the target's answer"));
+            return Err(SessionError::Login("no challenge that we know in the target's answer"));
         };
-        let response = chap::answer(identifier, challenge, secret)
+        self.algorithm = algorithm;
+        let mutual = config.mutual.as_ref();
+        if mutual.is_some_and(|mutual| mutual.secret.expose() == secret) {
+            return Err(SessionError::Login("mutual CHAP with the same secret in both directions"));
+        }
+        let response = chap::answer(algorithm, identifier, challenge, secret, mutual)
             .ok_or(SessionError::Login("the target's challenge is malformed"))?;
         self.step = Step::Answer;
-        let text: TextList = [("CHAP_N", user), ("CHAP_R", response.as_str())].into_iter().collect();
+        let mut text: TextList = [("CHAP_N", user), ("CHAP_R", response.as_str())].into_iter().collect();
+        if let Some(mutual) = mutual {
+            text.push("CHAP_I", mutual.challenge.id.to_string());
+            text.push("CHAP_C", encode_binary(&mutual.challenge.bytes));
+        }
         Ok(Next::Send(request(config, stage::SECURITY, Some(stage::OPERATIONAL)), text.encode()))
+    }
+
+    /// The target's answer to our challenge, if it is here.
+    fn check_target(&mut self, config: &Config, text: &TextList) -> Result<(), SessionError> {
+        let (Some(mutual), Some(answer), Step::Answer) = (&config.mutual, text.get("CHAP_R"), self.step)
+        else {
+            return Ok(());
+        };
+        if !chap::is_right(self.algorithm, mutual, answer) {
+            return Err(SessionError::Login("the target does not know its secret"));
+        }
+        self.unproven = false;
+        Ok(())
     }
 
     fn operational(&mut self, config: &Config) -> Next {
         self.step = Step::Operational;
-        self.declared = true;
         let segment = limits::RECV_DATA_SEGMENT.to_string();
         let (first, max) = (FIRST_BURST.to_string(), MAX_BURST.to_string());
         let text: TextList = [
-            ("HeaderDigest", "None"),
-            ("DataDigest", "None"),
+            ("HeaderDigest", digest(config.digests.header)),
+            ("DataDigest", digest(config.digests.data)),
             ("ErrorRecoveryLevel", "0"),
             ("MaxConnections", "1"),
             ("InitialR2T", "No"),
@@ -201,9 +230,12 @@ impl LoginMachine {
 
     fn agree(&mut self, config: &Config, moved: Option<u8>, text: &TextList) -> Result<Next, SessionError> {
         for (key, value) in text.iter() {
-            self.take(key, value)?;
+            self.take(config, key, value)?;
         }
         match moved {
+            Some(stage::FULL_FEATURE) if self.parameters.digests != config.digests => {
+                Err(SessionError::Login("the target does not answer for digests"))
+            }
             Some(stage::FULL_FEATURE) => Ok(Next::Done(self.parameters.clone())),
             Some(_) => Err(SessionError::Login("the target moves to a stage that we did not ask for")),
             None => {
@@ -213,7 +245,7 @@ impl LoginMachine {
     }
 
     /// Takes over one agreed value; the target's answers never exceed what was offered, or the login fails.
-    fn take(&mut self, key: &str, value: &str) -> Result<(), SessionError> {
+    fn take(&mut self, config: &Config, key: &str, value: &str) -> Result<(), SessionError> {
         let yes = value == "Yes";
         let number = |least: usize, most: usize| {
             let value = chap::parse_number(value).and_then(|value| usize::try_from(value).ok());
@@ -230,8 +262,15 @@ impl LoginMachine {
             "MaxRecvDataSegmentLength" => {
                 p.send_segment = number(512, 0xff_ffff)?.min(limits::SEND_DATA_SEGMENT)
             }
-            "HeaderDigest" | "DataDigest" if value != "None" => {
-                return Err(SessionError::Login("the target insists on digests"));
+            "HeaderDigest" | "DataDigest" => {
+                let (wanted, place) = match key {
+                    "HeaderDigest" => (config.digests.header, &mut p.digests.header),
+                    _ => (config.digests.data, &mut p.digests.data),
+                };
+                if value != digest(wanted) {
+                    return Err(SessionError::Login("the target insists on other digests"));
+                }
+                *place = wanted;
             }
             "ErrorRecoveryLevel" if value != "0" => {
                 return Err(SessionError::Login("the target insists on error recovery"));
@@ -241,6 +280,10 @@ impl LoginMachine {
         }
         Ok(())
     }
+}
+
+fn digest(wanted: bool) -> &'static str {
+    if wanted { "CRC32C" } else { "None" }
 }
 
 fn request(config: &Config, current: u8, next: Option<u8>) -> Login {

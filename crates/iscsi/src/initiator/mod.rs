@@ -24,7 +24,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Auth, Config, Parameters, RESEND_KEY};
+pub use config::{Auth, Config, Mutual, Parameters, RESEND_KEY};
 pub use error::SessionError;
 pub use session::{Event, Session};
 pub use task::{Command, Completion, Outcome, Tag, Transfer};

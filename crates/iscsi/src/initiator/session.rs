@@ -9,7 +9,7 @@ use super::{
 use crate::{
     limits::{LOGIN_DATA_SEGMENT, RECV_DATA_SEGMENT},
     pdu::{
-        Bhs, Digests, Frame, FrameReader, RESERVED_TAG, Response,
+        Bhs, Frame, FrameReader, RESERVED_TAG, Response,
         request::{DataOut, Login, Logout, NopOut, ScsiCommand},
         response::{AsyncMessage, DataIn, LoginResponse, NopIn, R2t, ScsiResponse},
         write_pdu,
@@ -217,7 +217,7 @@ impl Session {
     }
 
     fn write(&mut self, header: Bhs, data: &[u8]) {
-        write_pdu(&mut self.out, header, data, Digests::default());
+        write_pdu(&mut self.out, header, data, self.agreed.digests);
     }
 
     fn send_login(&mut self, login: Login, text: &[u8]) {
@@ -275,7 +275,7 @@ impl Session {
         };
         self.cmd_sn = self.cmd_sn.wrapping_add(1);
         let first = task.out().map_or(&[][..], |data| &data[..immediate]);
-        write_pdu(&mut self.out, header.build(), first, Digests::default());
+        write_pdu(&mut self.out, header.build(), first, self.agreed.digests);
         self.send_pieces(tag.0, &task, RESERVED_TAG, pieces);
         self.tasks.insert(tag.0, task);
     }
@@ -292,7 +292,7 @@ impl Session {
                 data_sn: piece.data_sn,
                 buffer_offset: piece.range.start as u32,
             };
-            write_pdu(&mut self.out, header.build(), &data[piece.range], Digests::default());
+            write_pdu(&mut self.out, header.build(), &data[piece.range], self.agreed.digests);
         }
     }
 
@@ -302,7 +302,7 @@ impl Session {
             let logging_in = matches!(self.phase, Phase::Login { .. });
             self.dispatch(frame)?;
             if logging_in && matches!(self.phase, Phase::Full) {
-                reader.set_mode(Digests::default(), RECV_DATA_SEGMENT);
+                reader.set_mode(self.agreed.digests, RECV_DATA_SEGMENT);
             }
         }
         Ok(())

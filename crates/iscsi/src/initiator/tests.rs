@@ -154,7 +154,7 @@ fn a_chap_login_answers_the_challenge() {
     let first = TextList::parse(&script.sent(&mut session)[0].1).unwrap();
     assert_eq!((first.get("AuthMethod"), first.get("InitiatorName")), (Some("CHAP"), Some("iqn.i")));
     script.login(&mut session, stage::SECURITY, None, &[("AuthMethod", "CHAP")]).unwrap();
-    assert_eq!(script.sent(&mut session)[0].1, b"CHAP_A=5\0");
+    assert_eq!(script.sent(&mut session)[0].1, b"CHAP_A=7,5\0");
     let challenge = [("CHAP_A", "5"), ("CHAP_I", "7"), ("CHAP_C", "0x0102")];
     script.login(&mut session, stage::SECURITY, None, &challenge).unwrap();
     let answer = TextList::parse(&script.sent(&mut session)[0].1).unwrap();

@@ -63,6 +63,13 @@ impl Bhs {
         self.0[5..8].copy_from_slice(&(len as u32).to_be_bytes()[1..]);
     }
 
+    /// Sets StatSN, ExpCmdSN and MaxCmdSN, which every response has at the same place.
+    pub(crate) fn set_numbers(&mut self, stat_sn: u32, exp_cmd_sn: u32, max_cmd_sn: u32) {
+        stat_sn.put(self, 24);
+        exp_cmd_sn.put(self, 28);
+        max_cmd_sn.put(self, 32);
+    }
+
     /// The initiator task tag, which every PDU has at the same place.
     pub fn task_tag(&self) -> u32 {
         u32::get(self, 16)

@@ -49,23 +49,22 @@ pub struct FrameReader {
 }
 
 /// Where the parts of a PDU lie, from its first byte.
-struct Layout {
-    ahs: usize,
-    header_end: usize,
-    data_start: usize,
-    data_end: usize,
+pub(super) struct Layout {
+    pub header_end: usize,
+    pub data_start: usize,
+    pub data_end: usize,
     pad_end: usize,
-    total: usize,
+    pub total: usize,
 }
 
 impl Layout {
-    fn of(header: &Bhs, digests: Digests) -> Layout {
+    pub fn of(header: &Bhs, digests: Digests) -> Layout {
         let header_end = Bhs::LEN + header.ahs_len();
         let data_start = header_end + if digests.header { 4 } else { 0 };
         let data_end = data_start + header.data_len();
         let pad_end = data_start + header.data_len().next_multiple_of(4);
         let digest = if digests.data && header.data_len() > 0 { 4 } else { 0 };
-        Layout { ahs: header.ahs_len(), header_end, data_start, data_end, pad_end, total: pad_end + digest }
+        Layout { header_end, data_start, data_end, pad_end, total: pad_end + digest }
     }
 }
 
@@ -120,15 +119,16 @@ impl FrameReader {
         self.end - self.start
     }
 
-    /// Bytes that the PDU at the front still lacks, as far as can be told; a refused length counts as none.
+    /// Bytes that the PDU at the front still lacks, as far as can be told; of one whose data is too long, only its header
+    /// is wanted.
     fn missing(&self) -> usize {
-        match self.header() {
-            Some(header) if header.data_len() <= self.max_data => {
-                Layout::of(&header, self.digests).total.saturating_sub(self.pending())
-            }
-            Some(_) => 0,
-            None => Bhs::LEN - self.pending(),
-        }
+        let needed = match self.header().map(|header| (header.data_len(), Layout::of(&header, self.digests)))
+        {
+            Some((len, at)) if len <= self.max_data => at.total,
+            Some((_, at)) => at.data_start,
+            None => Bhs::LEN,
+        };
+        needed.saturating_sub(self.pending())
     }
 
     fn header(&self) -> Option<Bhs> {
@@ -139,29 +139,41 @@ impl FrameReader {
     /// The next whole PDU, if it is there.
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
         let Some(header) = self.header() else { return Ok(None) };
-        if header.data_len() > self.max_data {
-            let (opcode, len, max) = (header.opcode(), header.data_len(), self.max_data);
-            return Err(FrameError::DataTooLong { opcode, len, max });
-        }
         let at = Layout::of(&header, self.digests);
-        if self.pending() < at.total {
+        if self.pending() < at.data_start {
             return Ok(None);
         }
-        let bytes = &self.buf[self.start..self.start + at.total];
-        check_digests(&header, bytes, &at, self.digests)?;
+        let bytes = &self.buf[self.start..self.end];
+        check_header(&header, bytes, &at, self.digests, self.max_data)?;
+        if bytes.len() < at.total {
+            return Ok(None);
+        }
+        check_data(&header, bytes, &at, self.digests)?;
         self.start += at.total;
-        let ahs = &bytes[Bhs::LEN..Bhs::LEN + at.ahs];
+        let ahs = &bytes[Bhs::LEN..at.header_end];
         Ok(Some(Frame { header, ahs, data: &bytes[at.data_start..at.data_end] }))
     }
 }
 
-fn check_digests(header: &Bhs, bytes: &[u8], at: &Layout, digests: Digests) -> Result<(), FrameError> {
+/// A header segment, all of it: its digest first, because a length that cannot be trusted is no reason to name.
+pub(super) fn check_header(
+    header: &Bhs,
+    bytes: &[u8],
+    at: &Layout,
+    digests: Digests,
+    max: usize,
+) -> Result<(), FrameError> {
     if digests.header {
         let (found, computed) = (digest_at(bytes, at.header_end), crc32c::crc32c(&bytes[..at.header_end]));
         if found != computed {
             return Err(FrameError::HeaderDigest { found, computed });
         }
     }
+    let (opcode, len) = (header.opcode(), header.data_len());
+    if len > max { Err(FrameError::DataTooLong { opcode, len, max }) } else { Ok(()) }
+}
+
+fn check_data(header: &Bhs, bytes: &[u8], at: &Layout, digests: Digests) -> Result<(), FrameError> {
     if digests.data && header.data_len() > 0 {
         let computed = crc32c::crc32c(&bytes[at.data_start..at.pad_end]);
         let found = digest_at(bytes, at.pad_end);
@@ -173,7 +185,7 @@ fn check_digests(header: &Bhs, bytes: &[u8], at: &Layout, digests: Digests) -> R
 }
 
 /// Digests travel with their least significant byte first (RFC 7143 section 13.1, by the example in appendix A).
-fn digest_at(bytes: &[u8], at: usize) -> u32 {
+pub(super) fn digest_at(bytes: &[u8], at: usize) -> u32 {
     bytes[at..].first_chunk().map_or(0, |chunk| u32::from_le_bytes(*chunk))
 }
 
@@ -181,15 +193,25 @@ fn digest_at(bytes: &[u8], at: usize) -> u32 {
 pub fn write_pdu(out: &mut Vec<u8>, mut header: Bhs, data: &[u8], digests: Digests) {
     header.set_data_len(data.len());
     out.reserve(Bhs::LEN + data.len() + 12);
+    write_header(out, &header, digests);
+    out.extend_from_slice(data);
+    write_trailer(out, data, digests);
+}
+
+/// Appends a header whose data length is set, and its digest.
+pub(crate) fn write_header(out: &mut Vec<u8>, header: &Bhs, digests: Digests) {
     out.extend_from_slice(&header.0);
     if digests.header {
         out.extend_from_slice(&crc32c::crc32c(&header.0).to_le_bytes());
     }
-    let data_start = out.len();
-    out.extend_from_slice(data);
-    out.resize(data_start + data.len().next_multiple_of(4), 0);
+}
+
+/// Appends what comes after `data`: padding and digest.
+pub(crate) fn write_trailer(out: &mut Vec<u8>, data: &[u8], digests: Digests) {
+    let padding = &[0; 3][..data.len().next_multiple_of(4) - data.len()];
+    out.extend_from_slice(padding);
     if digests.data && !data.is_empty() {
-        let digest = crc32c::crc32c(&out[data_start..]);
+        let digest = crc32c::crc32c_append(crc32c::crc32c(data), padding);
         out.extend_from_slice(&digest.to_le_bytes());
     }
 }

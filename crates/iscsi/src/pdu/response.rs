@@ -102,7 +102,7 @@ pdus! {
     /// Section 11.15.
     LogoutResponse = opcode::LOGOUT_RESPONSE, {
         final_bit: flag(0x80) @ 1,
-        /// 0 closed, 1 CID not found, 2 recovery not supported, 3 cleanup failed.
+        /// One of [`logout_response`].
         response: u8 @ 2,
         task_tag: u32 @ 16,
         stat_sn: u32 @ 24,
@@ -165,6 +165,14 @@ pub mod task_response {
     pub const NOT_SUPPORTED: u8 = 5;
     pub const AUTHORIZATION_FAILED: u8 = 6;
     pub const REJECTED: u8 = 255;
+}
+
+/// Responses to a logout (section 11.15.1).
+pub mod logout_response {
+    pub const CLOSED: u8 = 0;
+    pub const CID_NOT_FOUND: u8 = 1;
+    pub const RECOVERY_NOT_SUPPORTED: u8 = 2;
+    pub const CLEANUP_FAILED: u8 = 3;
 }
 
 /// Status class and detail of a login response (section 11.13.5).

@@ -56,6 +56,13 @@ impl TextList {
         self.pairs.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
+    /// Whether a key is there more than once.
+    pub fn has_duplicates(&self) -> bool {
+        let mut keys: Vec<&str> = self.pairs.iter().map(|(key, _)| key.as_str()).collect();
+        keys.sort_unstable();
+        keys.windows(2).any(|pair| pair[0] == pair[1])
+    }
+
     /// Adds a pair at the end.
     pub fn push(&mut self, key: impl Into<String>, value: impl Into<String>) {
         self.pairs.push((key.into(), value.into()));

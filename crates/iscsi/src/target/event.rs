@@ -1,7 +1,7 @@
 //! What a connection tells its driver, and what the driver tells it back.
 
-use crate::chap::{CHALLENGE_BYTES, Secret};
-use crate::pdu::{FrameError, Lun, TextError};
+use crate::chap::Secret;
+use crate::pdu::{FrameError, Lun};
 
 /// Session types (RFC 7143 section 13.21).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,8 +19,15 @@ pub enum Event {
     /// Authenticated and negotiated. Answer with [`Connection::accept`](super::Connection::accept) or
     /// [`Connection::refuse`](super::Connection::refuse), after reinstatement.
     SessionReady(SessionRequest),
-    /// A SCSI command with all of its data. Answer with [`Connection::complete`](super::Connection::complete).
+    /// A command waits for more data than comes unasked. When there is room for `total` bytes, answer with
+    /// [`Connection::solicit`](super::Connection::solicit), or refuse it with
+    /// [`Connection::complete`](super::Connection::complete).
+    Solicit { tag: u32, total: u32 },
+    /// A SCSI command all of whose data has arrived. Answer with [`Connection::complete`](super::Connection::complete).
     Command(Command),
+    /// A command that was named to the driver, by [`DataTo::Task`] or [`Event::Solicit`], ended before all of its data had
+    /// arrived: its buffer is not needed any more.
+    Discard { tag: u32 },
     /// Answer with [`Connection::task_management_done`](super::Connection::task_management_done) when the tasks that it
     /// names can no longer change anything.
     TaskManagement(TaskManagementRequest),
@@ -50,8 +57,19 @@ pub enum Resend {
     No,
 }
 
+/// Where the data segment of a PDU is to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DataTo {
+    /// To the machine, through [`Connection::arrived`](super::Connection::arrived).
+    Here,
+    /// To bytes `offset..` of the data of a command, which has `total` bytes of data in all.
+    Task { tag: u32, offset: u32, total: u32 },
+    /// Nowhere: the PDU is dropped or refused.
+    Skip,
+}
+
 /// A command for the SCSI layer.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Command {
     /// The initiator task tag: names the task until it is completed.
     pub tag: u32,
@@ -61,8 +79,10 @@ pub struct Command {
     pub attribute: u8,
     /// Bytes that the initiator takes at most (reads).
     pub read_length: u32,
-    /// All bytes that the initiator sent (writes).
-    pub data: Vec<u8>,
+    /// Bytes that the initiator sent (writes).
+    pub write_length: u32,
+    /// For immediate delivery, outside the order of CmdSN.
+    pub immediate: bool,
 }
 
 /// A task management request.
@@ -79,14 +99,19 @@ pub struct TaskManagementRequest {
 #[derive(Debug)]
 pub enum Initiator {
     Unknown,
-    Known { secret: Option<Secret> },
+    Known {
+        /// What it proves itself with.
+        secret: Option<Secret>,
+        /// What we prove ourselves with to it, if it asks (mutual CHAP).
+        mutual: Option<Mutual>,
+    },
 }
 
-/// A fresh challenge, random; made by the driver.
-#[derive(Debug, Clone, Copy)]
-pub struct Challenge {
-    pub id: u8,
-    pub bytes: [u8; CHALLENGE_BYTES],
+/// How the target answers an initiator's challenge (RFC 7143 section 12.1.3).
+#[derive(Debug, Clone)]
+pub struct Mutual {
+    pub name: String,
+    pub secret: Secret,
 }
 
 /// How a command ended.
@@ -100,8 +125,36 @@ pub struct Completion<'a> {
     pub data_in: &'a [u8],
     /// All that it has, where `data_in` was not made longer than the initiator takes; `None`: that is all.
     pub has: Option<u64>,
-    /// Bytes that the command takes from the initiator; `None`: what was sent.
+    /// Bytes that the command takes from the initiator; `None`: what was announced, nothing of a command that still waited
+    /// for data.
     pub takes: Option<u64>,
+}
+
+/// What the target tells an initiator unasked (RFC 7143 section 11.9.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AsyncEvent<'a> {
+    /// A SCSI asynchronous event of a LUN.
+    Scsi { lun: Lun, sense: &'a [u8] },
+    /// The initiator has so long to log out.
+    RequestLogout { seconds: u16 },
+    /// The target is about to drop this connection. Seconds: before another may be tried, and until all is forgotten.
+    DropConnection { wait: u16, retain: u16 },
+    /// The same of all connections of the session.
+    DropSession { wait: u16, retain: u16 },
+    /// The initiator has so long to negotiate anew, by a text request.
+    Negotiate { seconds: u16 },
+}
+
+impl AsyncEvent<'_> {
+    pub(super) fn number(&self) -> u8 {
+        match self {
+            AsyncEvent::Scsi { .. } => 0,
+            AsyncEvent::RequestLogout { .. } => 1,
+            AsyncEvent::DropConnection { .. } => 2,
+            AsyncEvent::DropSession { .. } => 3,
+            AsyncEvent::Negotiate { .. } => 4,
+        }
+    }
 }
 
 /// What became of a task that the driver aborts.
@@ -134,12 +187,14 @@ pub enum CloseReason {
     PingTimeout { seconds: u64 },
     #[error(transparent)]
     Frame(#[from] FrameError),
-    #[error(transparent)]
-    Text(#[from] TextError),
     #[error("PDU with opcode {opcode:#04x} {when}")]
     UnexpectedPdu { opcode: u8, when: &'static str },
     #[error("command number {found} where {expected} was next on the only connection")]
     CommandGap { expected: u32, found: u32 },
+    #[error("data was asked for and none came within {seconds} s")]
+    DataTimeout { seconds: u64 },
+    #[error("no logout within {seconds} s after it was asked for")]
+    NoLogout { seconds: u16 },
     #[error("more than {max} rejected PDUs")]
     TooManyRejects { max: u32 },
 }

@@ -5,17 +5,19 @@
 //!                          -> transit to full feature -> Event::SessionReady -> accept / refuse
 //! ```
 //! What always holds: an initiator without CHAP done never leaves security negotiation of a portal that demands CHAP; an
-//! unknown initiator is challenged like a known one there, so that names cannot be probed; each key is negotiated once.
+//! unknown initiator is challenged like a known one there, so that names cannot be probed; each key is negotiated once;
+//! text may come and go in pieces (C bit), of which the last alone moves to another stage.
 
-use super::event::{Challenge, Initiator, SessionKind, SessionRequest};
+use super::event::{Initiator, SessionKind, SessionRequest};
 use super::negotiate::Negotiated;
 use super::params::Params;
 use super::security::Security;
-use crate::limits::{LOGIN_DATA_SEGMENT, LOGIN_PDUS, RECV_DATA_SEGMENT, TEXT_BYTES};
+use crate::chap::Challenge;
+use crate::limits::{LOGIN_DATA_SEGMENT, LOGIN_KEYS, LOGIN_PDUS, RECV_DATA_SEGMENT, TEXT_BYTES};
 use crate::pdu::request::{Login, stage};
 use crate::pdu::response::{LoginResponse, login_status};
 use crate::pdu::{TextError, TextList};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use umbra_base::limits::ISCSI_NAME_BYTES;
 
 /// A login that cannot go on: the status to answer and why.
@@ -33,7 +35,7 @@ pub(super) fn refuse<T>(status: u16, why: impl Into<String>) -> Result<T, Refusa
 #[derive(Debug)]
 pub(super) enum Step {
     /// Send this and wait for the next request.
-    Answer(LoginResponse, TextList),
+    Answer(LoginResponse, Vec<u8>),
     /// Ask the driver who this is.
     Identify { initiator: String, kind: SessionKind },
     /// Ask the driver for the session.
@@ -46,22 +48,28 @@ enum Waiting {
     Request,
     /// For `admit`; the request's text is kept.
     Admission(TextList),
-    /// For `accept`; the keys that go with the last response.
-    Session(TextList),
+    /// For `accept`.
+    Session,
 }
 
 /// A login under way.
 #[derive(Debug)]
 pub(super) struct LoginState {
     waiting: Waiting,
-    /// The request being answered.
+    /// The request being answered, and one whose data is on its way.
     request: Login,
+    arriving: Option<Login>,
     pdus: u32,
+    /// Text of a request that has not come to its end, and of an answer that was not sent to its end.
     text: Vec<u8>,
-    seen: BTreeSet<String>,
+    unsent: Vec<u8>,
+    /// Keys that came, with the values of those that may come again.
+    seen: BTreeMap<String, Option<String>>,
     who: Option<Who>,
     /// Once the driver has said who this is.
     security: Option<Security>,
+    /// Whether we have said who we are, and what we take.
+    introduced: bool,
     declared: bool,
     pub negotiated: Negotiated,
 }
@@ -77,11 +85,14 @@ impl LoginState {
         LoginState {
             waiting: Waiting::Request,
             request: Login::default(),
+            arriving: None,
             pdus: 0,
             text: Vec::new(),
-            seen: BTreeSet::new(),
+            unsent: Vec::new(),
+            seen: BTreeMap::new(),
             who: None,
             security: None,
+            introduced: false,
             declared: false,
             negotiated: Negotiated::default(),
         }
@@ -97,9 +108,15 @@ impl LoginState {
         self.pdus == 0
     }
 
-    /// Whether a request may come now.
-    pub fn expects_request(&self) -> bool {
+    /// The header of a request; `false` if it is not its turn.
+    pub fn header(&mut self, request: Login) -> bool {
+        self.arriving = Some(request);
         matches!(self.waiting, Waiting::Request)
+    }
+
+    /// The request all of which has come.
+    pub fn take_arrived(&mut self) -> Option<Login> {
+        self.arriving.take()
     }
 
     /// The kind of session, once known.
@@ -113,12 +130,15 @@ impl LoginState {
         self.request = request;
         self.pdus += 1;
         legal?;
+        if !self.unsent.is_empty() {
+            return self.next_piece(data);
+        }
         self.text.extend_from_slice(data);
         if self.text.len() > TEXT_BYTES {
             return bad_text(TextError::TooLong { len: self.text.len() });
         }
         if request.continues {
-            return Ok(Step::Answer(self.response(), TextList::new()));
+            return Ok(Step::Answer(self.response(), Vec::new()));
         }
         let list = TextList::parse(&std::mem::take(&mut self.text)).or_else(bad_text)?;
         self.note_keys(&list)?;
@@ -172,12 +192,19 @@ impl LoginState {
         if self.request.transit { self.request.next_stage } else { self.request.current_stage }
     }
 
-    /// A key that comes twice is a violation (section 6.2); keys of CHAP's steps come in different requests.
+    /// A key that comes twice is a violation (section 6.2). Names alone may be repeated: some initiators name themselves
+    /// again in each stage.
     fn note_keys(&mut self, list: &TextList) -> Result<(), Refusal> {
-        for (key, _) in list.iter() {
-            if !self.seen.insert(key.to_owned()) {
-                return refuse(login_status::INITIATOR_ERROR, format!("key {key} came twice"));
+        for (key, value) in list.iter() {
+            let again = is_name(key).then(|| value.to_owned());
+            match self.seen.insert(key.to_owned(), again.clone()) {
+                None => {}
+                Some(before) if before.is_some() && before == again => {}
+                Some(_) => return refuse(login_status::INITIATOR_ERROR, format!("key {key} came twice")),
             }
+        }
+        if self.seen.len() > LOGIN_KEYS {
+            return refuse(login_status::INITIATOR_ERROR, format!("more than {LOGIN_KEYS} keys"));
         }
         Ok(())
     }
@@ -197,17 +224,16 @@ impl LoginState {
         let Some(security) = &mut self.security else {
             return refuse(login_status::TARGET_ERROR, "negotiation before admission");
         };
-        if self.request.current_stage == stage::SECURITY {
+        let in_security = self.request.current_stage == stage::SECURITY;
+        if in_security {
             security.negotiate(&list, &mut answers)?;
         }
         self.check_security()?;
-        self.declare(params, &list, &mut answers);
-        for (key, value) in list.iter().filter(|(key, _)| !is_login_key(key)) {
-            if let Some(answer) = self.negotiated.answer(key, value) {
-                answers.push(key, answer);
-            }
-        }
-        self.advance(answers)
+        self.declare(params, &mut answers);
+        let operational = list.iter().filter(|(key, _)| !(in_security && is_security_key(key)));
+        self.negotiated.take(&operational.collect(), &mut answers);
+        self.unsent = answers.encode();
+        self.advance()
     }
 
     /// Authentication comes before all else. While it is under way the wish to leave its stage is not granted; an initiator
@@ -227,36 +253,40 @@ impl LoginState {
         Ok(())
     }
 
-    fn advance(&mut self, answers: TextList) -> Result<Step, Refusal> {
-        if answers.encode().len() > LOGIN_DATA_SEGMENT {
-            return refuse(login_status::INITIATOR_ERROR, "more keys than their answers have room for");
+    /// A request that can only ask for the rest of our answer (section 6.2).
+    fn next_piece(&mut self, data: &[u8]) -> Result<Step, Refusal> {
+        if !data.is_empty() || self.request.continues {
+            return refuse(login_status::INITIATOR_ERROR, "text came while our answer was not at its end");
         }
-        if self.request.transit && self.request.next_stage == stage::FULL_FEATURE {
-            let Some(who) = self.who.clone() else {
-                return refuse(login_status::MISSING_PARAMETER, "no InitiatorName");
-            };
-            self.waiting = Waiting::Session(answers);
-            let (isid, tsih, resend) = (self.request.isid, self.request.tsih, self.negotiated.resend);
-            return Ok(Step::Ready(SessionRequest {
-                initiator: who.initiator,
-                kind: who.kind,
-                isid,
-                tsih,
-                resend,
-            }));
+        self.check_security()?;
+        self.advance()
+    }
+
+    /// Sends what is unsent, as much as a PDU holds; its end goes where the request wants to go.
+    fn advance(&mut self) -> Result<Step, Refusal> {
+        if self.unsent.len() > LOGIN_DATA_SEGMENT {
+            self.request.transit = false;
+            let piece = self.unsent.drain(..LOGIN_DATA_SEGMENT).collect();
+            return Ok(Step::Answer(LoginResponse { continues: true, ..self.response() }, piece));
         }
-        Ok(Step::Answer(self.response(), answers))
+        if !self.request.transit || self.request.next_stage != stage::FULL_FEATURE {
+            return Ok(Step::Answer(self.response(), std::mem::take(&mut self.unsent)));
+        }
+        let Some(Who { initiator, kind }) = self.who.clone() else {
+            return refuse(login_status::MISSING_PARAMETER, "no InitiatorName");
+        };
+        self.waiting = Waiting::Session;
+        let (isid, tsih, resend) = (self.request.isid, self.request.tsih, self.negotiated.resend);
+        Ok(Step::Ready(SessionRequest { initiator, kind, isid, tsih, resend }))
     }
 
     /// The driver's session: the last response, with its keys.
-    pub fn accept(&mut self, tsih: u16) -> Option<(LoginResponse, TextList)> {
-        match std::mem::replace(&mut self.waiting, Waiting::Request) {
-            Waiting::Session(answers) => Some((LoginResponse { tsih, ..self.response() }, answers)),
-            other => {
-                self.waiting = other;
-                None
-            }
+    pub fn accept(&mut self, tsih: u16) -> Option<(LoginResponse, Vec<u8>)> {
+        if !matches!(self.waiting, Waiting::Session) {
+            return None;
         }
+        self.waiting = Waiting::Request;
+        Some((LoginResponse { tsih, ..self.response() }, std::mem::take(&mut self.unsent)))
     }
 
     fn response(&self) -> LoginResponse {
@@ -272,14 +302,17 @@ impl LoginState {
         }
     }
 
-    /// What the target says of itself: its portal group with the first response, its segment with the first operational
-    /// keys (sections 13.9 and 13.12).
-    fn declare(&mut self, params: &Params, list: &TextList, answers: &mut TextList) {
-        if list.get("TargetName").is_some() && self.kind() == SessionKind::Normal {
+    /// What the target says of itself: portal group and alias with its first answer, its segment with the first operational
+    /// one (sections 13.6, 13.9, 13.12).
+    fn declare(&mut self, params: &Params, answers: &mut TextList) {
+        if !std::mem::replace(&mut self.introduced, true) && self.kind() == SessionKind::Normal {
             answers.push("TargetPortalGroupTag", params.portal_group_tag.to_string());
+            if let Some(alias) = &params.target_alias {
+                answers.push("TargetAlias", alias.clone());
+            }
         }
-        if self.request.current_stage == stage::OPERATIONAL && !self.declared {
-            self.declared = true;
+        let operational = self.request.current_stage == stage::OPERATIONAL;
+        if operational && !std::mem::replace(&mut self.declared, true) {
             answers.push("MaxRecvDataSegmentLength", RECV_DATA_SEGMENT.to_string());
         }
     }
@@ -289,18 +322,12 @@ fn bad_text<T>(error: TextError) -> Result<T, Refusal> {
     refuse(login_status::INITIATOR_ERROR, error.to_string())
 }
 
-/// Keys that identify or authenticate rather than negotiate.
-fn is_login_key(key: &str) -> bool {
-    const KEYS: [&str; 7] = [
-        "InitiatorName",
-        "InitiatorAlias",
-        "TargetName",
-        "SessionType",
-        "TargetAlias",
-        "TargetAddress",
-        "AuthMethod",
-    ];
-    KEYS.contains(&key) || key.starts_with("CHAP_")
+fn is_security_key(key: &str) -> bool {
+    key == "AuthMethod" || key.starts_with("CHAP_")
+}
+
+fn is_name(key: &str) -> bool {
+    matches!(key, "InitiatorName" | "InitiatorAlias" | "TargetName" | "SessionType")
 }
 
 /// The leading keys (section 6.3.1).

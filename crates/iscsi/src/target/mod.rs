@@ -3,42 +3,52 @@
 //!
 //! ```text
 //!   driver                                 Connection                         initiator
-//!   handle(now, frame)  ----------------->  Login   (login.rs, negotiate.rs)   Login requests
-//!   next_event() <-- Identify, SessionReady    |  accept(tsih)
-//!   admit, accept, refuse  -------------->  Full    (full.rs, task.rs, text.rs) commands, data, NOP, TMF, text, logout
-//!   next_event() <-- Command, TaskManagement, Logout
-//!   complete, task_management_done, logout_done -> transmit() -> bytes
+//!   header(now, bhs, ahs) -> DataTo ----->  Login  (login.rs, negotiate.rs, security.rs)    Login requests
+//!   arrived(now, data)                         |  accept(tsih)
+//!   next_event() <-- Identify, SessionReady    |
+//!   admit, accept, refuse  -------------->  Full   (full.rs)       command.rs task.rs table.rs   commands, data
+//!   next_event() <-- Solicit, Command, ...          nop.rs management.rs text.rs leave.rs        the rest
+//!   solicit, complete, task_management_done, logout_done -> transmit() -> bytes and ranges of payload
 //!   tick(now), next_deadline(): login limit, ping and its limit         closed(): why it ended
 //! ```
 //!
-//! The driver cuts the byte stream into frames ([`crate::pdu::FrameReader`]) with the mode that [`Connection::framing`] says
-//! after each frame, so that data goes from the socket's buffer to the command's buffer in one copy. What always holds:
-//! nothing from the peer makes this code panic or hold more than [`limits`](crate::limits) allow; once
-//! [`Connection::closed`] says why, no event and no further bytes come.
+//! The driver cuts the byte stream with a [`Receiver`](crate::pdu::Receiver) in the mode that [`Connection::framing`] says after
+//! each PDU. Payload of commands never comes here: `header` says where it goes, `transmit` where it comes from.
+//! What always holds: nothing from the peer makes this code panic or hold more than [`limits`](crate::limits) allow; a
+//! command costs no allocation; once [`Connection::closed`] says why, no event and no further bytes come.
 
+mod command;
 mod event;
 mod full;
+mod leave;
 mod link;
 mod login;
+mod management;
 mod negotiate;
+mod nop;
 mod params;
 mod respond;
 mod security;
+mod stall;
+mod table;
 mod task;
 #[cfg(test)]
 mod tests;
 mod text;
+mod window;
 
+pub use crate::chap::Challenge;
 pub use event::{
-    Aborted, Challenge, CloseReason, Command, Completion, Event, Initiator, Resend, SessionKind,
-    SessionRequest, TaskManagementRequest,
+    Aborted, AsyncEvent, CloseReason, Command, Completion, DataTo, Event, Initiator, Mutual, Resend,
+    SessionKind, SessionRequest, TaskManagementRequest,
 };
+pub use link::Transmit;
 pub use negotiate::RESEND_KEY;
-pub use params::{Authentication, Params};
+pub use params::{Authentication, Params, Portal};
 
 use crate::limits::{LOGIN_DATA_SEGMENT, LOGIN_TIME, RECV_DATA_SEGMENT};
-use crate::pdu::response::LoginResponse;
-use crate::pdu::{Digests, Frame, FrameError, Lun, Request, TextList};
+use crate::pdu::response::{LoginResponse, login_status};
+use crate::pdu::{Bhs, Digests, FrameError, Lun, Request};
 use full::Full;
 use link::Link;
 use login::{LoginState, Refusal, Step};
@@ -52,7 +62,7 @@ pub struct Connection {
     phase: Phase,
     link: Link,
     events: VecDeque<Event>,
-    /// In force for frames received from now on.
+    /// In force for PDUs received from now on.
     framing: (Digests, usize),
     closed: Option<CloseReason>,
 }
@@ -69,72 +79,106 @@ impl Connection {
         Connection {
             params,
             phase: Phase::Login { since: now, state: Box::new(LoginState::new()) },
-            link: Link::new(),
+            link: Link::default(),
             events: VecDeque::new(),
             framing: (Digests::default(), LOGIN_DATA_SEGMENT),
             closed: None,
         }
     }
 
-    /// The mode in which the next frame is to be read.
+    /// The mode in which the next PDU is to be read.
     pub fn framing(&self) -> (Digests, usize) {
         self.framing
     }
 
-    /// Takes one received frame.
-    pub fn handle(&mut self, now: Instant, frame: &Frame<'_>) {
+    /// Takes the header of a PDU; says where its data segment goes, if it has one.
+    pub fn header(&mut self, now: Instant, bhs: &Bhs, ahs: &[u8]) -> DataTo {
+        if self.closed.is_some() {
+            return DataTo::Skip;
+        }
+        let judged = match &mut self.phase {
+            Phase::Login { .. } => Ok(self.login_header(bhs)),
+            Phase::Full(full) => full.header(now, &mut self.link, bhs, ahs),
+        };
+        judged.unwrap_or_else(|reason| {
+            self.close(reason);
+            DataTo::Skip
+        })
+    }
+
+    /// All of that PDU has come; `data` is its data segment if it was to come [`DataTo::Here`], else empty. Called for each PDU.
+    pub fn arrived(&mut self, now: Instant, data: &[u8]) {
         if self.closed.is_some() {
             return;
         }
         match &mut self.phase {
-            Phase::Login { .. } => self.handle_login(frame),
+            Phase::Login { .. } => self.login_arrived(data),
             Phase::Full(full) => {
-                if let Err(reason) = full.handle(now, &self.params, &mut self.link, &mut self.events, frame) {
-                    self.close(reason);
-                }
+                let outcome = full.arrived(now, &self.params, &mut self.link, data);
+                self.follow(outcome);
             }
         }
     }
 
-    /// The stream cannot be cut into frames any more.
+    /// Instead of [`Connection::arrived`]: the data of that PDU is damaged.
+    pub fn digest_failed(&mut self, now: Instant) {
+        if let Some((full, link)) = self.full() {
+            let outcome = full.digest_failed(now, link);
+            self.follow(outcome);
+        }
+    }
+
+    fn follow(&mut self, outcome: Result<Option<Event>, CloseReason>) {
+        match outcome {
+            Ok(event) => self.events.extend(event),
+            Err(reason) => self.close(reason),
+        }
+    }
+
+    /// The stream cannot be cut into PDUs any more.
     pub fn broken(&mut self, error: FrameError) {
         self.close(error.into());
     }
 
-    fn handle_login(&mut self, frame: &Frame<'_>) {
-        let Phase::Login { state, .. } = &mut self.phase else { return };
-        let opcode = frame.header.opcode();
-        let Some(Request::Login(request)) = Request::parse(&frame.header) else {
-            return self.close(CloseReason::UnexpectedPdu { opcode, when: "before the login was complete" });
-        };
-        if !state.expects_request() {
-            return self.close(CloseReason::UnexpectedPdu {
-                opcode,
-                when: "while a login request was not answered",
-            });
+    /// Section 6.3: a connection that begins with anything but a login ends at once; later it is told why.
+    fn login_header(&mut self, bhs: &Bhs) -> DataTo {
+        let Phase::Login { state, .. } = &mut self.phase else { return DataTo::Skip };
+        let opcode = bhs.opcode();
+        match Request::parse(bhs) {
+            Some(Request::Login(request)) if state.header(request) => return DataTo::Here,
+            Some(Request::Login(_)) => {
+                self.close(CloseReason::UnexpectedPdu {
+                    opcode,
+                    when: "while a login request was not answered",
+                });
+            }
+            _ if state.is_new() => {
+                self.close(CloseReason::UnexpectedPdu { opcode, when: "before the login was complete" });
+            }
+            _ => self.refuse(login_status::INVALID_DURING_LOGIN, format!("PDU with opcode {opcode:#04x}")),
         }
+        DataTo::Skip
+    }
+
+    fn login_arrived(&mut self, data: &[u8]) {
+        let Phase::Login { state, .. } = &mut self.phase else { return };
+        let Some(request) = state.take_arrived() else { return };
         if state.is_new() {
             self.link.start(request.exp_stat_sn, request.cmd_sn);
         }
-        let step = state.handle(&self.params, request, frame.data);
+        let step = state.handle(&self.params, request, data);
         self.follow_login(step);
     }
 
     fn follow_login(&mut self, step: Result<Step, Refusal>) {
         match step {
-            Ok(Step::Answer(header, answers)) => self.send_login(header, &answers),
+            Ok(Step::Answer(header, text)) => self.link.respond(header, &text),
             Ok(Step::Identify { initiator, kind }) => {
                 self.events.push_back(Event::Identify { initiator, kind })
             }
             Ok(Step::Ready(request)) => self.events.push_back(Event::SessionReady(request)),
             Err(refusal) => self.refuse_login(refusal),
         }
-    }
-
-    fn send_login(&mut self, mut header: LoginResponse, answers: &TextList) {
-        header.stat_sn = self.link.next_stat_sn();
-        (header.exp_cmd_sn, header.max_cmd_sn) = (self.link.exp_cmd_sn, self.link.max_cmd_sn);
-        self.link.send(header.build(), &answers.encode());
     }
 
     fn refuse_login(&mut self, Refusal { status, why }: Refusal) {
@@ -148,7 +192,7 @@ impl Connection {
             status,
             ..LoginResponse::default()
         };
-        self.send_login(header, &TextList::new());
+        self.link.respond(header, &[]);
         self.close(CloseReason::LoginRefused { status, why });
     }
 
@@ -167,11 +211,11 @@ impl Connection {
         if self.closed.is_some() {
             return;
         }
-        let Some((header, answers)) = state.accept(tsih) else { return };
+        let Some((header, text)) = state.accept(tsih) else { return };
         let (kind, cid, negotiated) = (state.kind(), state.request().cid, state.negotiated.clone());
         let full = Full::new(now, kind, negotiated, cid, self.params.queue_depth);
         full.open_window(&mut self.link);
-        self.send_login(header, &answers);
+        self.link.respond(header, &text);
         self.link.digests = full.negotiated().digests;
         self.framing = (full.negotiated().digests, RECV_DATA_SEGMENT);
         self.phase = Phase::Full(Box::new(full));
@@ -190,7 +234,15 @@ impl Connection {
         self.events.pop_front()
     }
 
-    /// Answers [`Event::Command`]. A task that was aborted meanwhile gets nothing.
+    /// Answers [`Event::Solicit`]: there is room for the data of this command. One that has ended meanwhile is ignored.
+    pub fn solicit(&mut self, tag: u32) {
+        if let Some((full, link)) = self.full() {
+            full.solicit(link, tag);
+        }
+    }
+
+    /// Answers [`Event::Command`], or refuses a command before its data has come: what comes of it later is skipped, and
+    /// the response waits until nothing more of it can come. A task that was aborted meanwhile gets nothing.
     pub fn complete(&mut self, tag: u32, done: &Completion<'_>) {
         if let Some((full, link)) = self.full() {
             full.complete(link, tag, done);
@@ -206,7 +258,7 @@ impl Connection {
 
     /// Forgets a task: it gets no response.
     pub fn abort(&mut self, tag: u32) -> Aborted {
-        self.full().map_or(Aborted::Unknown, |(full, link)| full.abort(link, tag))
+        self.full().map_or(Aborted::Unknown, |(full, _)| full.abort(tag))
     }
 
     /// Tags and LUNs of all open tasks, those that wait for data included.
@@ -226,6 +278,13 @@ impl Connection {
         }
     }
 
+    /// Tells the initiator something unasked; nothing before the login is complete.
+    pub fn announce(&mut self, now: Instant, event: AsyncEvent<'_>) {
+        if let Some((full, link)) = self.full() {
+            full.announce(now, link, event);
+        }
+    }
+
     fn full(&mut self) -> Option<(&mut Full, &mut Link)> {
         match &mut self.phase {
             Phase::Full(full) if self.closed.is_none() => Some((full, &mut self.link)),
@@ -233,14 +292,15 @@ impl Connection {
         }
     }
 
-    /// Moves what is to be sent to the end of `out`.
-    pub fn transmit(&mut self, out: &mut Vec<u8>) {
-        out.append(&mut self.link.out);
+    /// Hands over all that is to be sent, in order. Payload is named by the command's tag and a range of the `data_in` that
+    /// it was completed with: the driver keeps that until it is sent.
+    pub fn transmit(&mut self, to: &mut dyn Transmit) {
+        self.link.transmit(to);
     }
 
     /// Whether there is something to send.
     pub fn has_output(&self) -> bool {
-        !self.link.out.is_empty()
+        self.link.has_output()
     }
 
     /// When [`Connection::tick`] must be called at the latest.

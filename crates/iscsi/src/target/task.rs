@@ -1,29 +1,34 @@
-//! Tasks: SCSI commands from their PDU until their status, and the data that they collect (RFC 7143 sections 4.2.4.2,
+//! One SCSI command from its PDU until its status: which of its data may come, and which has (RFC 7143 sections 4.2.4.2,
 //! 4.2.5, 11.7, 11.8).
 //!
 //! ```text
-//!   command -> [Unsolicited: Data-Out up to FirstBurst] -> [Queued for memory] -> [Solicited: R2T, Data-Out ...] -> WithDriver
+//!   new -> Unsolicited -> Queued --solicit--> Solicited (R2Ts) -> WithDriver -> status
+//!              \_____________\____________________\__ fault or refusal: Ending, until nothing of it is on its way -> status
 //! ```
-//! What always holds: data arrives in order (DataPDUInOrder and DataSequenceInOrder are Yes), so that a task's buffer only
-//! ever grows at its end; the data that is solicited and not yet done with stays below [`SESSION_DATA`], unless a
-//! single command needs more.
+//! What always holds: data arrives in order (DataPDUInOrder and DataSequenceInOrder are Yes), so that what has arrived is
+//! the front of all; a command that ends early is not answered before the last data PDU that the initiator owes (section
+//! 11.4.2).
 
 use super::negotiate::Negotiated;
-use crate::limits::{COMMAND_DATA, SESSION_DATA};
-use crate::pdu::RESERVED_TAG;
+use super::respond::{Ending, Residual};
+use crate::limits::{COMMAND_DATA, OUTSTANDING_R2T};
 use crate::pdu::request::{DataOut, ScsiCommand};
-use std::collections::{HashMap, VecDeque};
+use crate::pdu::response::R2t;
+use crate::pdu::{Additional, RESERVED_TAG};
 
-/// A condition that ends a command with ABORTED COMMAND or ILLEGAL REQUEST before the SCSI layer sees it
-/// (section 11.4.7.2).
+/// A condition that ends a command before the SCSI layer sees it (section 11.4.7.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     UnexpectedUnsolicitedData,
     IncorrectAmountOfData,
     /// A data PDU is missing or out of order.
     DataSequence,
+    /// The digest of a data PDU was wrong (section 7.8).
+    DataDigest,
     /// More data than we take for one command.
     TooMuchData,
+    /// A CDB of more than sixteen bytes, or data both ways: no command of ours has either.
+    NoSuchCommand,
 }
 
 impl Fault {
@@ -32,262 +37,371 @@ impl Fault {
         match self {
             Fault::UnexpectedUnsolicitedData => (0x0b, 0x0c, 0x0c),
             Fault::IncorrectAmountOfData => (0x0b, 0x0c, 0x0d),
-            Fault::DataSequence => (0x0b, 0x47, 0x05),
+            Fault::DataSequence | Fault::DataDigest => (0x0b, 0x47, 0x05),
             Fault::TooMuchData => (0x05, 0x24, 0x00),
+            Fault::NoSuchCommand => (0x05, 0x20, 0x00),
         }
     }
 }
 
-/// A request for data that the initiator has not answered in full.
-#[derive(Debug)]
-struct OpenR2t {
+/// Data PDUs that the initiator owes: those that it announced itself, or those that one R2T asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Sequence {
+    /// The reserved tag for unsolicited data.
     transfer_tag: u32,
     end: u32,
     next_data_sn: u32,
 }
 
+impl Sequence {
+    fn is_solicited(&self) -> bool {
+        self.transfer_tag != RESERVED_TAG
+    }
+}
+
+/// The sequences that are open, in the order in which they must come.
+#[derive(Debug, Default)]
+struct Sequences {
+    open: [Sequence; OUTSTANDING_R2T],
+    count: usize,
+}
+
+impl Sequences {
+    fn as_slice(&self) -> &[Sequence] {
+        &self.open[..self.count]
+    }
+
+    fn front_mut(&mut self) -> Option<&mut Sequence> {
+        self.open[..self.count].first_mut()
+    }
+
+    fn push(&mut self, sequence: Sequence) {
+        self.open[self.count] = sequence;
+        self.count += 1;
+    }
+
+    fn remove(&mut self, at: usize) {
+        self.open.copy_within(at + 1..self.count, at);
+        self.count -= 1;
+    }
+}
+
 #[derive(Debug)]
 enum Phase {
-    Unsolicited {
-        next_data_sn: u32,
-    },
-    /// Waits for memory before its first R2T.
+    /// The command's own PDU is on its way, or data that it announced.
+    Unsolicited,
+    /// Waits for the driver's word before its first R2T.
     Queued,
-    Solicited {
-        open: VecDeque<OpenR2t>,
-        /// Where the next R2T starts.
-        next_offset: u32,
-    },
+    /// Data comes as R2Ts ask for it.
+    Solicited,
     WithDriver,
+    /// It has failed, and is answered when the initiator owes nothing more.
+    Ending(Box<Ending>),
 }
 
 #[derive(Debug)]
 pub(super) struct Task {
     pub header: ScsiCommand,
-    pub data: Vec<u8>,
-    /// R2Ts sent.
-    pub r2t_count: u32,
+    /// Bytes that the initiator has for us, and how many of them have arrived.
+    total: u32,
+    received: u32,
+    /// R2Ts sent, and where the next one starts.
+    r2ts: u32,
+    next_offset: u32,
+    /// The last transfer tag given out before this task: older ones are of a task that had its tag before.
+    born: u32,
+    sequences: Sequences,
     phase: Phase,
-    /// Bytes of [`SESSION_DATA`] that it holds.
-    reserved: u64,
+    /// Whether the driver knows of it.
+    named: bool,
 }
 
-/// An R2T to send.
+/// Where the data segment of a PDU belongs.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Solicit {
-    pub lun: u64,
-    pub task_tag: u32,
-    pub transfer_tag: u32,
-    pub r2t_sn: u32,
-    pub offset: u32,
-    pub length: u32,
+pub(super) enum Place {
+    At(u32),
+    Nowhere,
 }
 
 /// What follows from a PDU of a task.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// More data is to come.
+    /// More is to come.
     Waiting,
+    /// R2Ts may be sent.
+    Solicits,
+    /// The driver is to say when R2Ts may be sent.
+    Queued,
     /// All data is there: to the driver.
     Complete,
-    /// The command ends here.
-    Failed(Fault),
-}
-
-/// All open tasks of a session.
-#[derive(Debug, Default)]
-pub(super) struct TaskTable {
-    tasks: HashMap<u32, Task>,
-    /// Tasks in [`Phase::Queued`], oldest first.
-    queue: VecDeque<u32>,
-    reserved: u64,
-    last_transfer_tag: u32,
-    /// R2Ts to send, in order.
-    pub solicit: Vec<Solicit>,
-}
-
-impl TaskTable {
-    pub fn len(&self) -> usize {
-        self.tasks.len()
-    }
-
-    pub fn contains(&self, tag: u32) -> bool {
-        self.tasks.contains_key(&tag)
-    }
-
-    /// Tags and LUN fields of all open tasks.
-    pub fn iter(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
-        self.tasks.iter().map(|(tag, task)| (*tag, task.header.lun))
-    }
-
-    pub fn next_transfer_tag(&mut self) -> u32 {
-        self.last_transfer_tag = self.last_transfer_tag.wrapping_add(1) & 0x7fff_ffff;
-        self.last_transfer_tag
-    }
-
-    /// A new command with its immediate data; its tag is not open.
-    pub fn begin(&mut self, rules: &Negotiated, header: ScsiCommand, immediate: &[u8]) -> Progress {
-        let expected = if header.write { header.expected_data_length } else { 0 };
-        if let Some(fault) = first_fault(rules, &header, expected, immediate) {
-            return Progress::Failed(fault);
-        }
-        let mut data = Vec::new();
-        if expected > 0 {
-            data.reserve_exact(expected.min(rules.first_burst().max(immediate.len() as u32)) as usize);
-            data.extend_from_slice(immediate);
-        }
-        let done = data.len() == expected as usize;
-        let phase = if done { Phase::WithDriver } else { Phase::Unsolicited { next_data_sn: 0 } };
-        let task = Task { header, data, r2t_count: 0, phase, reserved: 0 };
-        self.tasks.insert(header.task_tag, task);
-        match (done, header.final_bit) {
-            (true, _) => Progress::Complete,
-            (false, true) => self.end_of_unsolicited(rules, header.task_tag),
-            (false, false) => Progress::Waiting,
-        }
-    }
-
-    fn end_of_unsolicited(&mut self, rules: &Negotiated, tag: u32) -> Progress {
-        if let Some(task) = self.tasks.get_mut(&tag) {
-            task.phase = Phase::Queued;
-            self.queue.push_back(tag);
-            self.admit_queued(rules);
-        }
-        Progress::Waiting
-    }
-
-    /// Starts soliciting for queued tasks while there is memory.
-    pub fn admit_queued(&mut self, rules: &Negotiated) {
-        while let Some(tag) = self.queue.front().copied() {
-            let Some(task) = self.tasks.get_mut(&tag).filter(|task| matches!(task.phase, Phase::Queued))
-            else {
-                self.queue.pop_front();
-                continue;
-            };
-            let need = u64::from(task.header.expected_data_length) - task.data.len() as u64;
-            if self.reserved > 0 && self.reserved + need > SESSION_DATA {
-                return;
-            }
-            self.queue.pop_front();
-            self.reserved += need;
-            task.reserved = need;
-            task.data.reserve_exact(need as usize);
-            task.phase = Phase::Solicited { open: VecDeque::new(), next_offset: task.data.len() as u32 };
-            self.solicit_more(rules, tag);
-        }
-    }
-
-    fn solicit_more(&mut self, rules: &Negotiated, tag: u32) {
-        loop {
-            let transfer_tag = self.next_transfer_tag();
-            let Some(task) = self.tasks.get_mut(&tag) else { return };
-            let Phase::Solicited { open, next_offset } = &mut task.phase else { return };
-            let left = task.header.expected_data_length - *next_offset;
-            if left == 0 || open.len() >= rules.outstanding_r2t as usize {
-                return;
-            }
-            let (offset, length) = (*next_offset, left.min(rules.max_burst));
-            *next_offset += length;
-            open.push_back(OpenR2t { transfer_tag, end: *next_offset, next_data_sn: 0 });
-            let (lun, r2t_sn) = (task.header.lun, task.r2t_count);
-            task.r2t_count += 1;
-            self.solicit.push(Solicit { lun, task_tag: tag, transfer_tag, r2t_sn, offset, length });
-        }
-    }
-
-    /// A Data-Out PDU. `None` when no task waits for it: what was in flight when a task ended is dropped.
-    pub fn data_out(&mut self, rules: &Negotiated, pdu: &DataOut, bytes: &[u8]) -> Option<Progress> {
-        let task = self.tasks.get_mut(&pdu.task_tag)?;
-        let offset_is_next = pdu.buffer_offset as usize == task.data.len();
-        match &mut task.phase {
-            Phase::WithDriver | Phase::Queued => None,
-            Phase::Unsolicited { .. } | Phase::Solicited { .. } if !offset_is_next => {
-                Some(Progress::Failed(Fault::DataSequence))
-            }
-            Phase::Unsolicited { next_data_sn } => {
-                if pdu.transfer_tag != RESERVED_TAG || pdu.data_sn != *next_data_sn {
-                    return Some(Progress::Failed(Fault::DataSequence));
-                }
-                *next_data_sn += 1;
-                let most = task.header.expected_data_length.min(rules.first_burst()) as usize;
-                if task.data.len() + bytes.len() > most {
-                    return Some(Progress::Failed(Fault::IncorrectAmountOfData));
-                }
-                task.data.extend_from_slice(bytes);
-                if task.data.len() == task.header.expected_data_length as usize {
-                    task.phase = Phase::WithDriver;
-                    return Some(Progress::Complete);
-                }
-                Some(if pdu.final_bit {
-                    self.end_of_unsolicited(rules, pdu.task_tag)
-                } else {
-                    Progress::Waiting
-                })
-            }
-            Phase::Solicited { .. } => Some(self.solicited(rules, pdu, bytes)),
-        }
-    }
-
-    fn solicited(&mut self, rules: &Negotiated, pdu: &DataOut, bytes: &[u8]) -> Progress {
-        let Some(task) = self.tasks.get_mut(&pdu.task_tag) else { return Progress::Waiting };
-        let Phase::Solicited { open, .. } = &mut task.phase else { return Progress::Waiting };
-        let Some(r2t) = open.front_mut() else { return Progress::Failed(Fault::UnexpectedUnsolicitedData) };
-        if pdu.transfer_tag != r2t.transfer_tag || pdu.data_sn != r2t.next_data_sn {
-            return Progress::Failed(Fault::DataSequence);
-        }
-        r2t.next_data_sn += 1;
-        let end = task.data.len() + bytes.len();
-        let burst_done = end == r2t.end as usize;
-        if end > r2t.end as usize || (pdu.final_bit && !burst_done) {
-            return Progress::Failed(Fault::IncorrectAmountOfData);
-        }
-        task.data.extend_from_slice(bytes);
-        if burst_done {
-            open.pop_front();
-        }
-        if end == task.header.expected_data_length as usize {
-            task.phase = Phase::WithDriver;
-            return Progress::Complete;
-        }
-        if burst_done {
-            self.solicit_more(rules, pdu.task_tag);
-        }
-        Progress::Waiting
-    }
-
-    /// The task, if the driver has it (to take its data to the driver).
-    pub fn with_driver(&mut self, tag: u32) -> Option<&mut Task> {
-        self.tasks.get_mut(&tag).filter(|task| matches!(task.phase, Phase::WithDriver))
-    }
-
-    /// Removes a task and gives its memory to those that wait.
-    pub fn end(&mut self, rules: &Negotiated, tag: u32) -> Option<Task> {
-        let task = self.tasks.remove(&tag)?;
-        self.reserved -= task.reserved;
-        self.solicit.retain(|solicit| solicit.task_tag != tag);
-        self.queue.retain(|queued| *queued != tag);
-        self.admit_queued(rules);
-        Some(task)
-    }
+    /// It has failed; whether the driver knows of it, and is to forget it.
+    Failed { discard: bool },
 }
 
 impl Task {
+    /// A new command, whose own PDU is still on its way.
+    pub fn new(
+        rules: &Negotiated,
+        header: ScsiCommand,
+        additional: Additional,
+        immediate: u32,
+        born: u32,
+    ) -> Task {
+        let total = if header.write { header.expected_data_length } else { 0 };
+        let mut task = Task {
+            header,
+            total,
+            received: 0,
+            r2ts: 0,
+            next_offset: 0,
+            born,
+            sequences: Sequences::default(),
+            phase: Phase::Unsolicited,
+            named: false,
+        };
+        let announces_more = !header.final_bit && immediate < total;
+        if announces_more && !rules.initial_r2t {
+            let end = total.min(rules.first_burst);
+            task.sequences.push(Sequence { transfer_tag: RESERVED_TAG, end, next_data_sn: 0 });
+        }
+        let both_ways = header.read && header.write && header.expected_data_length > 0;
+        if additional.extended_cdb > 0 || additional.bidirectional_read.is_some() || both_ways {
+            let mut ending = task.ending_of(Fault::NoSuchCommand);
+            ending.bidi_read = additional.bidirectional_read.unwrap_or(0);
+            task.end(ending);
+        } else if let Some(fault) = task.first_fault(rules, immediate) {
+            task.fail(fault);
+        }
+        task
+    }
+
+    /// What is wrong with a command and its immediate data at first sight.
+    fn first_fault(&self, rules: &Negotiated, immediate: u32) -> Option<Fault> {
+        let announces_more = !self.header.final_bit && immediate < self.total;
+        if self.total > COMMAND_DATA {
+            return Some(Fault::TooMuchData);
+        }
+        if immediate > 0 && (!rules.immediate_data || !self.header.write) {
+            return Some(Fault::UnexpectedUnsolicitedData);
+        }
+        if immediate > self.total.min(rules.first_burst) {
+            return Some(Fault::IncorrectAmountOfData);
+        }
+        (announces_more && rules.initial_r2t).then_some(Fault::UnexpectedUnsolicitedData)
+    }
+
+    pub fn total(&self) -> u32 {
+        self.total
+    }
+
+    pub fn r2ts(&self) -> u32 {
+        self.r2ts
+    }
+
     pub fn is_with_driver(&self) -> bool {
         matches!(self.phase, Phase::WithDriver)
     }
-}
 
-/// What is wrong with a command and its immediate data at first sight.
-fn first_fault(rules: &Negotiated, header: &ScsiCommand, expected: u32, immediate: &[u8]) -> Option<Fault> {
-    if expected > COMMAND_DATA {
-        return Some(Fault::TooMuchData);
+    /// Whether the initiator has announced data, or was asked for it.
+    pub fn owes_data(&self) -> bool {
+        self.sequences.count > 0
     }
-    if !immediate.is_empty() && (!rules.immediate_data || !header.write) {
-        return Some(Fault::UnexpectedUnsolicitedData);
+
+    fn is_collecting(&self) -> bool {
+        matches!(self.phase, Phase::Unsolicited | Phase::Solicited)
     }
-    if immediate.len() > expected.min(rules.first_burst()) as usize {
-        return Some(Fault::IncorrectAmountOfData);
+
+    pub fn is_ending(&self) -> bool {
+        matches!(self.phase, Phase::Ending(_))
     }
-    let awaits_more = !header.final_bit && (immediate.len() as u32) < expected;
-    (awaits_more && rules.initial_r2t).then_some(Fault::UnexpectedUnsolicitedData)
+
+    /// Where the immediate data goes.
+    pub fn place_immediate(&mut self, len: u32) -> Place {
+        match self.phase {
+            Phase::Unsolicited if len > 0 => self.named_at(0),
+            _ => Place::Nowhere,
+        }
+    }
+
+    fn named_at(&mut self, offset: u32) -> Place {
+        self.named = true;
+        Place::At(offset)
+    }
+
+    /// Where the data of a Data-Out goes; one that breaks the rules ends the command.
+    pub fn place_data(&mut self, pdu: &DataOut, len: u32) -> Place {
+        if !self.is_collecting() || self.is_stale(pdu) {
+            return Place::Nowhere;
+        }
+        match self.fault_in(pdu, len) {
+            None => self.named_at(self.received),
+            Some(fault) => {
+                self.fail(fault);
+                Place::Nowhere
+            }
+        }
+    }
+
+    /// Whether a Data-Out answers an R2T of an ended task that had the same tag.
+    fn is_stale(&self, pdu: &DataOut) -> bool {
+        let age = self.born.wrapping_sub(pdu.transfer_tag);
+        pdu.transfer_tag != RESERVED_TAG && (age as i32) >= 0
+    }
+
+    fn fault_in(&self, pdu: &DataOut, len: u32) -> Option<Fault> {
+        let Some(front) = self.sequences.as_slice().first() else {
+            return Some(Fault::UnexpectedUnsolicitedData);
+        };
+        let in_order = pdu.transfer_tag == front.transfer_tag
+            && pdu.data_sn == front.next_data_sn
+            && pdu.buffer_offset == self.received;
+        if !in_order {
+            return Some(Fault::DataSequence);
+        }
+        let end = self.received.saturating_add(len);
+        let too_early = front.is_solicited() && pdu.final_bit && end != front.end;
+        (end > front.end || too_early).then_some(Fault::IncorrectAmountOfData)
+    }
+
+    /// The command's own PDU has arrived, with so much data.
+    pub fn command_arrived(&mut self, immediate: u32) -> Progress {
+        if self.is_ending() {
+            return self.failed();
+        }
+        (self.received, self.next_offset) = (immediate, immediate);
+        self.progress()
+    }
+
+    /// A Data-Out has arrived.
+    pub fn data_arrived(&mut self, pdu: &DataOut, len: u32) -> Progress {
+        if self.is_ending() {
+            self.settle_sequence(pdu, len);
+            return self.failed();
+        }
+        if !self.is_collecting() || self.is_stale(pdu) {
+            return Progress::Waiting;
+        }
+        let Some(front) = self.sequences.front_mut() else { return Progress::Waiting };
+        front.next_data_sn = front.next_data_sn.wrapping_add(1);
+        self.received += len;
+        if front.is_solicited() {
+            if self.received == front.end {
+                self.sequences.remove(0);
+            }
+        } else {
+            self.next_offset = self.received;
+            if pdu.final_bit {
+                self.sequences.remove(0);
+            }
+        }
+        self.progress()
+    }
+
+    fn failed(&mut self) -> Progress {
+        Progress::Failed { discard: std::mem::take(&mut self.named) }
+    }
+
+    /// With all data there it is the driver's; after the last unsolicited data it waits for its turn.
+    fn progress(&mut self) -> Progress {
+        if self.received == self.total {
+            self.phase = Phase::WithDriver;
+            return Progress::Complete;
+        }
+        match self.phase {
+            Phase::Unsolicited if self.sequences.count == 0 => {
+                self.phase = Phase::Queued;
+                self.named = true;
+                Progress::Queued
+            }
+            Phase::Solicited => Progress::Solicits,
+            _ => Progress::Waiting,
+        }
+    }
+
+    /// The immediate data is damaged.
+    pub fn command_damaged(&mut self) {
+        if self.is_collecting() {
+            self.fail(Fault::DataDigest);
+        }
+    }
+
+    /// A Data-Out is damaged.
+    pub fn data_damaged(&mut self, pdu: &DataOut) {
+        if self.is_collecting() && !self.is_stale(pdu) {
+            self.fail(Fault::DataDigest);
+        }
+    }
+
+    fn fail(&mut self, fault: Fault) {
+        self.end(self.ending_of(fault));
+    }
+
+    /// Nothing of its data was used.
+    fn ending_of(&self, fault: Fault) -> Ending {
+        Ending::of(fault, Residual::of(u64::from(self.header.expected_data_length), 0))
+    }
+
+    /// Ends a command that has not been handed to the driver.
+    pub fn end(&mut self, ending: Ending) {
+        self.phase = Phase::Ending(Box::new(ending));
+    }
+
+    /// The driver gave it up by itself: it need not be told.
+    pub fn unname(&mut self) {
+        self.named = false;
+    }
+
+    /// One more PDU of an ended command: whether it was the last of its sequence.
+    fn settle_sequence(&mut self, pdu: &DataOut, len: u32) {
+        let open = self.sequences.as_slice();
+        // What names none of them is taken for the first: the initiator means to answer something.
+        let at = open.iter().position(|open| open.transfer_tag == pdu.transfer_tag).unwrap_or(0);
+        let end = pdu.buffer_offset.saturating_add(len);
+        if open.is_empty() || self.is_stale(pdu) {
+            return;
+        }
+        if pdu.final_bit || (open[at].is_solicited() && end >= open[at].end) {
+            self.sequences.remove(at);
+        }
+    }
+
+    /// The response of a command that has ended, once the initiator owes nothing more.
+    pub fn ended(&self) -> Option<&Ending> {
+        match &self.phase {
+            Phase::Ending(ending) if self.sequences.count == 0 => Some(ending),
+            _ => None,
+        }
+    }
+
+    /// The driver has room for its data.
+    pub fn solicit(&mut self) {
+        if matches!(self.phase, Phase::Queued) {
+            self.phase = Phase::Solicited;
+        }
+    }
+
+    /// Whether another R2T may be sent.
+    pub fn may_solicit(&self, rules: &Negotiated) -> bool {
+        matches!(self.phase, Phase::Solicited)
+            && self.next_offset < self.total
+            && self.sequences.count < rules.outstanding_r2t()
+    }
+
+    /// The next R2T, of a task that may send one.
+    pub fn next_r2t(&mut self, rules: &Negotiated, transfer_tag: u32) -> R2t {
+        let (offset, length) = (self.next_offset, (self.total - self.next_offset).min(rules.max_burst));
+        self.next_offset += length;
+        self.sequences.push(Sequence { transfer_tag, end: self.next_offset, next_data_sn: 0 });
+        self.r2ts += 1;
+        R2t {
+            final_bit: true,
+            lun: self.header.lun,
+            task_tag: self.header.task_tag,
+            transfer_tag,
+            r2t_sn: self.r2ts - 1,
+            buffer_offset: offset,
+            desired_length: length,
+            ..R2t::default()
+        }
+    }
 }

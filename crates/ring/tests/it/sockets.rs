@@ -305,3 +305,29 @@ fn many_connections_at_once_are_served_to_their_ends() {
         echo.join().unwrap();
     });
 }
+
+#[test]
+fn operations_that_are_done_at_once_keep_no_receive_waiting() {
+    let memory = || rustix::fs::memfd_create("busy", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+    with_pairs(|lab, socket, mut peer| {
+        // A hundred small messages fit without being taken.
+        let (ours, _theirs) = unix_pair();
+        let (file, other) = (lab.shard.file(memory()), lab.shard.socket(ours).unwrap());
+        for is_file in [true, false] {
+            let buf = lab.shard.buffer(4).unwrap();
+            lab.shard.recv(1, &socket, buf);
+            assert!(lab.is_quiet());
+            peer.write_all(b"news").unwrap();
+            let turns = (0..100).take_while(|_| {
+                let buf = lab.filled(b"busy");
+                match is_file {
+                    true => lab.shard.write(2, &file, 0, buf),
+                    false => lab.shard.send(2, &other, buf),
+                }
+                lab.next().token == 2
+            });
+            assert!(turns.count() < 10, "the news waited too long");
+            assert_eq!(lab.next().token, 2);
+        }
+    });
+}

@@ -6,9 +6,7 @@
 use crate::block::extent;
 use crate::bytes::counted;
 use crate::bytes::{array, be16, be32, be64, put};
-use crate::limits::{
-    BLOCK, DEFAULT_TOKEN_SECONDS, PHYSICAL_EXPONENT, TOKEN_BLOCKS, TOKEN_RANGES, TOKEN_SECONDS, TOKENS_LISTED,
-};
+use crate::limits::{BLOCK, DEFAULT_TOKEN_SECONDS, TOKEN_BLOCKS, TOKEN_RANGES, TOKEN_SECONDS, TOKENS_LISTED};
 use crate::plan::Extent;
 use crate::sense::Sense;
 use crate::unit::Unit;
@@ -48,7 +46,7 @@ impl Token {
         put(&mut bytes, 56, &blocks.saturating_mul(BLOCK).to_be_bytes());
         // Of a block device: READ CAPACITY (16) without its first field (SBC-3 section 4, ROD tokens).
         put(&mut bytes, 96, &(BLOCK as u32).to_be_bytes());
-        bytes[101] = PHYSICAL_EXPONENT;
+        bytes[101] = unit.physical_exponent & 0x0f;
         put(&mut bytes, TOKEN - secret.len(), &secret);
         Token(Box::new(bytes))
     }

@@ -41,6 +41,7 @@ pub(crate) fn with_unit<T>(change: impl FnOnce(&mut Unit<'_>), check: impl FnOnc
         access: Access::ReadWrite,
         cache: WriteCache::Back,
         mode: ModeState::default(),
+        physical_exponent: 3,
         allocation: 65_536,
         features: Features::NONE,
         atomic: AtomicLimits::default(),

@@ -11,6 +11,22 @@ fn capacity_is_told_in_both_forms() {
     assert_eq!(huge, Ok(Plan::Reply(vec![0xff, 0xff, 0xff, 0xff, 0, 0, 2, 0])));
 }
 
+#[test]
+fn physical_blocks_are_told_as_large_as_they_are() {
+    for exponent in [0, 3, 15] {
+        let ask = |bytes: &[u8]| {
+            bytes_of(with_unit(|unit| unit.physical_exponent = exponent, |unit| plan(&cdb(bytes), unit)))
+        };
+        assert_eq!(ask(&[0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32, 0, 0])[13], exponent);
+        let granularity = ask(&[0x12, 1, 0xb0, 0, 255, 0]);
+        assert_eq!(
+            granularity[6..8],
+            (1u16 << exponent).to_be_bytes(),
+            "OPTIMAL TRANSFER LENGTH GRANULARITY"
+        );
+    }
+}
+
 /// Offered rows are reported one by one as in the list of all, with the right way of asking and no other.
 fn check_operation_codes(features: Features) {
     let rows = table::TABLE.iter().filter(|row| {

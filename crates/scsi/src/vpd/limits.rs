@@ -3,8 +3,8 @@
 use crate::bytes::put;
 use crate::features::Feature;
 use crate::limits::{
-    BLOCK, COMPARE_BLOCKS, OPTIMAL_TRANSFER_BLOCKS, PHYSICAL_EXPONENT, THRESHOLD_EXPONENT, TRANSFER_BLOCKS,
-    UNMAP_BLOCKS, UNMAP_DESCRIPTORS, WRITE_SAME_BLOCKS,
+    BLOCK, COMPARE_BLOCKS, OPTIMAL_TRANSFER_BLOCKS, THRESHOLD_EXPONENT, TRANSFER_BLOCKS, UNMAP_BLOCKS,
+    UNMAP_DESCRIPTORS, WRITE_SAME_BLOCKS,
 };
 use crate::unit::Unit;
 
@@ -16,7 +16,7 @@ pub(super) fn block_limits(unit: &Unit<'_>) -> Vec<u8> {
     let mut page = vec![0; 64];
     page[4] = WSNZ;
     page[5] = COMPARE_BLOCKS;
-    put(&mut page, 6, &(1u16 << PHYSICAL_EXPONENT).to_be_bytes());
+    put(&mut page, 6, &(1u16 << (unit.physical_exponent & 0x0f)).to_be_bytes());
     put(&mut page, 8, &TRANSFER_BLOCKS.to_be_bytes());
     put(&mut page, 12, &OPTIMAL_TRANSFER_BLOCKS.to_be_bytes());
     put(&mut page, 20, &(UNMAP_BLOCKS as u32).to_be_bytes());

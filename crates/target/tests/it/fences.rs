@@ -150,6 +150,8 @@ fn a_reset_ends_the_tasks_of_every_host_and_tells_them() {
         unit.release_writes();
         assert_eq!(reset.join().unwrap(), task_response::COMPLETE);
     });
+    assert_eq!(b.test_unit_ready(5).sense, [6, 0x29, 0x03], "who asked for it is told as well");
+    assert!(b.test_unit_ready(5).is_good());
     assert_eq!(a.manage(task_function::LOGICAL_UNIT_RESET, 9, 0), task_response::LUN_DOES_NOT_EXIST);
 }
 

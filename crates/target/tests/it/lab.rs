@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use umbra_target::{
-    Access, Directory, HostLogin, LogicalUnit, LunEntry, LunIdentity, PortalAuth, Secret, Target,
-    TargetConfig,
+    Access, Directory, HostLogin, KeepNothing, LogicalUnit, LunEntry, LunIdentity, PortalAuth, Secret,
+    Target, TargetConfig,
 };
 
 pub const TARGET: &str = "iqn.2026-01.test:array";
@@ -22,12 +22,12 @@ pub struct Hosts(Mutex<HashMap<String, Option<Secret>>>);
 impl Directory for Hosts {
     fn host(&self, initiator: &str) -> Option<HostLogin> {
         let secret = self.0.lock().unwrap().get(initiator)?.clone();
-        Some(HostLogin { secret })
+        Some(HostLogin { secret, mutual: None })
     }
 }
 
-pub struct Lab {
-    pub target: Arc<Target>,
+pub struct Lab<U: LogicalUnit = MemoryUnit> {
+    pub target: Arc<Target<U>>,
     pub addr: SocketAddr,
     pub hosts: Arc<Hosts>,
 }
@@ -35,8 +35,16 @@ pub struct Lab {
 impl Lab {
     /// Knows [`HOST_A`] and [`HOST_B`]; a portal without authentication.
     pub fn new() -> Lab {
+        Lab::with(TargetConfig::new(TARGET))
+    }
+}
+
+impl<U: LogicalUnit> Lab<U> {
+    /// The same, for units of any kind.
+    pub fn with(config: TargetConfig) -> Lab<U> {
         let hosts = Arc::new(Hosts::default());
-        let target = Target::new(TargetConfig::new(TARGET), Arc::clone(&hosts) as Arc<dyn Directory>);
+        let target =
+            Target::new(config, Arc::clone(&hosts) as Arc<dyn Directory>, Arc::new(KeepNothing)).unwrap();
         let addr = target.listen_tcp("127.0.0.1:0".parse().unwrap(), PortalAuth::InsecureNone).unwrap();
         let lab = Lab { target, addr, hosts };
         lab.know(HOST_A, None);
@@ -52,7 +60,7 @@ impl Lab {
         self.hosts.0.lock().unwrap().remove(name);
     }
 
-    pub fn set(&self, host: &str, luns: &[(u16, &Arc<MemoryUnit>, Access)]) {
+    pub fn set(&self, host: &str, luns: &[(u16, &Arc<U>, Access)]) {
         self.target.set_luns(
             host,
             luns.iter().map(|(number, unit, access)| entry(*number, unit, *access)).collect(),
@@ -68,7 +76,7 @@ impl Lab {
     }
 }
 
-impl Drop for Lab {
+impl<U: LogicalUnit> Drop for Lab<U> {
     fn drop(&mut self) {
         self.target.shutdown();
     }
@@ -79,7 +87,7 @@ pub fn unit() -> Arc<MemoryUnit> {
 }
 
 /// The identity is the unit's: the same whoever sees it, whatever its number.
-pub fn entry(number: u16, unit: &Arc<MemoryUnit>, access: Access) -> LunEntry {
+pub fn entry<U>(number: u16, unit: &Arc<U>, access: Access) -> LunEntry<U> {
     let id = Arc::as_ptr(unit) as u64;
     let mut uuid = [0; 16];
     uuid[..8].copy_from_slice(&id.to_be_bytes());
@@ -89,7 +97,7 @@ pub fn entry(number: u16, unit: &Arc<MemoryUnit>, access: Access) -> LunEntry {
         serial: format!("{id:016x}"),
         product: "MEMORY".to_owned(),
     };
-    LunEntry { number, unit: Arc::clone(unit) as Arc<dyn LogicalUnit>, identity, access }
+    LunEntry { number, unit: Arc::clone(unit), identity, access }
 }
 
 /// Waits for what another thread will make true.

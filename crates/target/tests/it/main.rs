@@ -4,7 +4,9 @@
 
 mod attentions;
 mod commands;
+mod direct;
 mod fences;
+mod filed;
 mod hostile;
 mod lab;
 mod memory;

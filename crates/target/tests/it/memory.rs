@@ -13,6 +13,8 @@ const BLOCK: u64 = 4096;
 /// A unit whose unmapped blocks read as zeroes.
 pub struct MemoryUnit {
     size: u64,
+    /// Bytes of what it calls a physical block.
+    physical: u32,
     blocks: RwLock<HashMap<u64, Box<[u8]>>>,
     held: Mutex<Held>,
     changed: Condvar,
@@ -49,8 +51,14 @@ struct Held {
 #[allow(dead_code, reason = "each user of this file needs a part of it")]
 impl MemoryUnit {
     pub fn new(size: u64) -> Self {
+        MemoryUnit::on_sectors(size, BLOCK as u32)
+    }
+
+    /// One that says its physical blocks have so many bytes.
+    pub fn on_sectors(size: u64, physical: u32) -> Self {
         MemoryUnit {
             size,
+            physical,
             blocks: RwLock::default(),
             held: Mutex::default(),
             changed: Condvar::new(),
@@ -141,8 +149,14 @@ impl MemoryUnit {
 }
 
 impl LogicalUnit for MemoryUnit {
+    type Ticket = ();
+
     fn size_bytes(&self) -> u64 {
         self.size
+    }
+
+    fn physical_bytes(&self) -> u32 {
+        self.physical
     }
 
     fn read(&self, offset: u64, buf: &mut [u8]) -> Result<(), MediumError> {
@@ -164,6 +178,18 @@ impl LogicalUnit for MemoryUnit {
             let block = blocks.entry(index).or_insert_with(|| vec![0; BLOCK as usize].into());
             block[within].copy_from_slice(&buf[of_buf]);
         });
+        Ok(())
+    }
+
+    fn write_atomic(&self, offset: u64, buf: &[u8]) -> Result<(), MediumError> {
+        self.write(offset, buf)
+    }
+
+    fn atomic_bytes(&self) -> u32 {
+        1 << 20
+    }
+
+    fn finish(&self, (): (), _done: bool) -> Result<(), MediumError> {
         Ok(())
     }
 

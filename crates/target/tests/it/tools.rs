@@ -4,24 +4,26 @@ use crate::lab::TARGET;
 use crate::memory::MemoryUnit;
 use std::process::Command;
 use std::sync::{Arc, OnceLock, Weak};
-use umbra_target::{Access, Directory, HostLogin, LunEntry, PortalAuth, Secret, Target, TargetConfig};
+use umbra_target::{
+    Access, Directory, HostLogin, KeepNothing, LunEntry, PortalAuth, Secret, Target, TargetConfig,
+};
 
 /// Lets in whoever comes and shows it the same LUNs, with a secret if there is one.
 struct Everybody {
-    target: OnceLock<Weak<Target>>,
+    target: OnceLock<Weak<Target<MemoryUnit>>>,
     secret: Option<Secret>,
-    luns: Vec<LunEntry>,
+    luns: Vec<LunEntry<MemoryUnit>>,
 }
 
 impl Directory for Everybody {
     fn host(&self, initiator: &str) -> Option<HostLogin> {
         self.target.get().and_then(Weak::upgrade)?.set_luns(initiator, self.luns.clone());
-        Some(HostLogin { secret: self.secret.clone() })
+        Some(HostLogin { secret: self.secret.clone(), mutual: None })
     }
 }
 
 struct Served {
-    target: Arc<Target>,
+    target: Arc<Target<MemoryUnit>>,
     portal: String,
 }
 
@@ -38,7 +40,12 @@ fn serve(secret: Option<&str>) -> Served {
         vec![crate::lab::entry(1, &disk, Access::ReadWrite), crate::lab::entry(2, &copy, Access::ReadOnly)];
     let auth = if secret.is_some() { PortalAuth::Chap } else { PortalAuth::InsecureNone };
     let everybody = Arc::new(Everybody { target: OnceLock::new(), secret: secret.map(Secret::new), luns });
-    let target = Target::new(TargetConfig::new(TARGET), Arc::clone(&everybody) as Arc<dyn Directory>);
+    let target = Target::new(
+        TargetConfig::new(TARGET),
+        Arc::clone(&everybody) as Arc<dyn Directory>,
+        Arc::new(KeepNothing),
+    )
+    .unwrap();
     everybody.target.set(Arc::downgrade(&target)).unwrap();
     let addr = target.listen_tcp("127.0.0.1:0".parse().unwrap(), auth).unwrap();
     Served { target, portal: addr.to_string() }

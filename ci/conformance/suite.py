@@ -1,0 +1,48 @@
+"""What iscsi-test-cu printed, test by test.
+
+CUnit knows no skipped tests: they print `[SKIPPED] why` and count as passed. So the verbose output is read, and its sums are
+held against CUnit's own.
+"""
+
+import re
+import subprocess
+
+
+def listed():
+    """All tests there are: {suite: [test]}."""
+    listing = subprocess.run(["iscsi-test-cu", "--list"], capture_output=True, text=True, timeout=60).stdout
+    suites = {}
+    for family, suite, test in re.findall(r"^(\w+)\.([^.\s]+)\.(\S+)$", listing, re.MULTILINE):
+        if family == "ALL":
+            suites.setdefault(suite, []).append(test)
+    if not suites:
+        raise SystemExit("conformance: iscsi-test-cu lists no tests; is libiscsi-bin installed?")
+    return suites
+
+
+def judge(text, suite, tests):
+    """{"Suite.Test": (verdict, why)} for these tests, from one suite's output."""
+    blocks = dict(re.findall(r"^  Test: (\S+) \.\.\.(.*?)(?=^  Test: |^Suite: |^Run Summary:|\Z)", text, re.MULTILINE | re.DOTALL))
+    seen = {f"{suite}.{test}": verdict(blocks.get(test)) for test in tests}
+    sums = re.search(r"^ +tests +(\d+) +(\d+) +(\d+) +(\d+)", text, re.MULTILINE)
+    failed = sum(found == "fail" for found, _ in seen.values())
+    if sums is None:
+        # It crashed or hung: whatever passed before says nothing about the suite's end.
+        last = f"{suite}.{tests[-1]}"
+        seen[last] = ("incomplete", "no summary") if seen[last][0] in ("pass", "skip") else seen[last]
+    elif (int(sums[2]), int(sums[4])) != (len(tests), failed):
+        seen[f"{suite}.{tests[0]}"] = ("fail", f"CUnit counts otherwise: {sums[0].strip()}")
+    return seen
+
+
+def verdict(block):
+    if block is None:
+        return ("incomplete", "it did not run")
+    if re.search(r"FAILED$", block, re.MULTILINE):
+        why = re.search(r"\[FAILED\] *(.*)", block)
+        return ("fail", why[1].strip() if why else "")
+    # What the end of a suite prints may follow on the same line.
+    if not re.search(r"(^|\s)passed(\s|$)", block):
+        return ("incomplete", "it did not end")
+    skipped = re.search(r"\[SKIPPED\] *(.*)", block)
+    return ("skip", skipped[1].strip()) if skipped else ("pass", "")

@@ -1,0 +1,198 @@
+//! A connection and the session on it.
+
+use super::Server;
+use crate::fence::Fence;
+use crate::host::Host;
+use crate::limits::{LINGER, SEND_TIME};
+use crate::message::Portal;
+use crate::slot::LunMap;
+use crate::unit::LogicalUnit;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use umbra_base::Instant;
+use umbra_iscsi::pdu::Receiver;
+use umbra_iscsi::target::{CloseReason, Command, Connection, DataTo, SessionRequest};
+use umbra_ring::{Buf, Parts, Socket};
+use umbra_scsi::WriteCache;
+use umbra_scsi::attention::Attentions;
+use umbra_scsi::copy::Operations;
+use umbra_scsi::topology::Port;
+
+/// One connection, which is one session.
+pub(super) struct Conn<U> {
+    pub id: u64,
+    pub peer: String,
+    pub portal: Portal,
+    /// All ports of the target, as they were when it came.
+    pub ports: Arc<[Port]>,
+    pub socket: Socket,
+    pub core: Connection,
+    /// In the list of those to look after.
+    pub touched: bool,
+
+    /// Where the stream stands.
+    pub receiver: Receiver,
+    /// Bytes received; `None` while an operation has them.
+    pub block: Option<Buf>,
+    /// How many of them were looked at.
+    pub at: usize,
+    pub receiving: Receiving,
+    /// Where the data of the PDU goes that is being received.
+    pub to: DataTo,
+    /// Of it, what goes to the core.
+    pub here: Vec<u8>,
+    /// Data of commands that have not all of it, by tag.
+    pub incoming: HashMap<u32, Buf>,
+    /// Commands that wait for memory before they ask for their data: tag, bytes.
+    pub soliciting: VecDeque<(u32, u32)>,
+
+    /// To be sent, in order; `head` is the open page of headers at its end.
+    pub out: VecDeque<Buf>,
+    pub head: Option<Buf>,
+    pub out_bytes: usize,
+    /// Since when the socket has bytes; it takes no others meanwhile.
+    pub sending: Option<Instant>,
+    pub parts: Parts,
+
+    pub queue: VecDeque<Queued>,
+    /// Commands that change their unit slowly, and wait until others that do so are done.
+    pub waiting: VecDeque<Queued>,
+    /// Slow changes under way.
+    pub calls: usize,
+    /// Commands under way.
+    pub running: usize,
+    /// One of them is ordered.
+    pub ordered: bool,
+    /// In the list of those that wait for memory.
+    pub starved: bool,
+
+    pub login: Login,
+    pub nexus: Option<Nexus<U>>,
+    /// Dropped with the connection.
+    pub fences: Vec<Fence>,
+    /// Since when it is over.
+    pub over: Option<Instant>,
+    pub shut: bool,
+}
+
+/// What of a connection receives.
+#[derive(Debug)]
+pub(super) enum Receiving {
+    Nothing,
+    /// Into the block.
+    Block,
+    /// Straight into a command's buffer, of which `tail` was split off; `before` bytes were there.
+    Straight {
+        tag: u32,
+        tail: Buf,
+        before: usize,
+    },
+}
+
+/// A command that has not begun, with its data.
+#[derive(Debug)]
+pub(super) struct Queued {
+    pub command: Command,
+    pub data: Option<Buf>,
+}
+
+/// How far a login has come.
+#[derive(Debug, Default)]
+pub(super) struct Login {
+    /// A question to the directory is under way.
+    pub asking: bool,
+    /// Of the host, when the directory was asked: who is dropped after that does not get in.
+    pub epoch: u64,
+    /// What waits to be enrolled.
+    pub request: Option<SessionRequest>,
+}
+
+/// The session's side of being logged in.
+pub(super) struct Nexus<U> {
+    pub host: Arc<Host<U>>,
+    /// What it sees.
+    pub luns: Arc<LunMap<U>>,
+    pub initiator: String,
+    pub cache: WriteCache,
+    /// Its name for reservations.
+    pub scsi: umbra_scsi::reservation::Nexus,
+    /// Its copies, by LUN.
+    pub copies: BTreeMap<u16, Arc<Mutex<Operations>>>,
+    /// Unit attentions by LUN.
+    pub attentions: BTreeMap<u16, Attentions>,
+}
+
+impl<U> fmt::Debug for Nexus<U> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Nexus").field("initiator", &self.initiator).finish_non_exhaustive()
+    }
+}
+
+impl<U: LogicalUnit> Server<U> {
+    /// Goes on with the end of a connection, if it is over.
+    pub(super) fn settle(&mut self, c: usize) {
+        let now = self.now;
+        let Some(conn) = self.conns.get_mut(c) else { return };
+        let Some(reason) = conn.core.closed() else { return };
+        let since = *conn.over.get_or_insert(now);
+        conn.queue.clear();
+        conn.waiting.clear();
+        conn.soliciting.clear();
+        let mute = matches!(reason, CloseReason::PeerClosed | CloseReason::Socket(_));
+        if mute && conn.sending.is_none() {
+            conn.out.clear();
+            (conn.head, conn.out_bytes) = (None, 0);
+        }
+        let said = conn.out_bytes == 0 && conn.sending.is_none();
+        if (said || mute || now >= since + LINGER) && !std::mem::replace(&mut conn.shut, true) {
+            // What is being received or sent ends by this.
+            if let Err(error) = conn.socket.shutdown() {
+                tracing::warn!(session = conn.id, %error, "a socket cannot be shut down");
+            }
+        }
+        let idle = matches!(conn.receiving, Receiving::Nothing) && conn.sending.is_none();
+        if conn.shut && idle && conn.running == 0 && !conn.login.asking {
+            self.remove(c);
+        }
+    }
+
+    fn remove(&mut self, c: usize) {
+        let conn = self.conns.remove(c);
+        self.by_id.remove(&conn.id);
+        if let Some(nexus) = &conn.nexus {
+            nexus.host.forget_session(conn.id);
+            Self::nexus_lost(&nexus.luns, &nexus.scsi);
+        }
+        log_end(&conn);
+        self.common.book.strike_off(conn.id);
+        // Whoever waits for its end hears of it now: it stands in no book any more.
+        drop(conn);
+    }
+
+    /// What time makes due.
+    pub(super) fn look_after(&mut self, c: usize) {
+        let now = self.now;
+        let conn = &mut self.conns[c];
+        conn.core.tick(now);
+        if conn.sending.is_some_and(|since| now >= since + SEND_TIME) {
+            conn.core
+                .close(CloseReason::Socket(format!("the peer took nothing for {} s", SEND_TIME.as_secs())));
+            conn.shut = conn.socket.shutdown().is_ok();
+        }
+        self.transmit(c, None);
+        self.touch(c);
+    }
+}
+
+fn log_end<U>(conn: &Conn<U>) {
+    let initiator = conn.nexus.as_ref().map_or("", |nexus| nexus.initiator.as_str());
+    let (id, peer) = (conn.id, conn.peer.as_str());
+    match conn.core.closed() {
+        None => tracing::error!(session = id, peer, initiator, "connection ended without a reason"),
+        Some(reason @ (CloseReason::LoggedOut | CloseReason::PeerClosed | CloseReason::TargetClosed(_))) => {
+            tracing::info!(session = id, peer, initiator, %reason, "connection ended");
+        }
+        Some(reason) => tracing::warn!(session = id, peer, initiator, %reason, "connection cut"),
+    }
+}

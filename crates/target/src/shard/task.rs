@@ -1,0 +1,235 @@
+//! Commands that run: I/O on the ring in pieces, or a call that a worker makes.
+//!
+//! What always holds: a task stays until nothing of it runs any more, aborted or not; only then its fences fall, so that
+//! whoever waits for one knows that the command can change nothing any more (design A1).
+
+use super::{Kind, Server, token};
+use crate::exclusion::Inside;
+use crate::fence::Fence;
+use crate::outcome::Outcome;
+use crate::slot::Slot;
+use crate::unit::LogicalUnit;
+use std::io;
+use std::sync::Arc;
+use umbra_ring::{Buf, Payload};
+use umbra_scsi::{Durability, Extent as Blocks, Plan, Sense, SenseFormat, WriteCache, status};
+
+/// A command that runs.
+pub(super) struct Task<U: LogicalUnit> {
+    pub conn: usize,
+    pub tag: u32,
+    pub slot: Arc<Slot<U>>,
+    pub format: SenseFormat,
+    pub cache: WriteCache,
+    pub takes: Option<u64>,
+    pub ordered: bool,
+    /// It may touch any LUN of its host's view, not only its own.
+    pub copies: bool,
+    /// Nobody wants to hear how it ends.
+    pub aborted: bool,
+    pub fences: Vec<Fence>,
+    pub work: Work<U::Ticket>,
+    /// Its buffer, in pieces while parts of it are in operations.
+    pub pieces: Vec<Option<Buf>>,
+    /// Pieces in operations.
+    pub left: usize,
+    pub failed: Option<io::Error>,
+}
+
+/// What it does.
+#[derive(Debug)]
+pub(super) enum Work<T> {
+    Read {
+        ticket: T,
+        /// Bytes that the command names, of which not all may have been asked for.
+        has: u64,
+    },
+    Write {
+        ticket: T,
+        inside: Inside,
+        blocks: Blocks,
+        durability: Durability,
+    },
+    /// A worker changes the unit.
+    Changing,
+    /// A worker reads it, or it waits for a flush.
+    Elsewhere,
+}
+
+impl<U: LogicalUnit> Server<U> {
+    /// Reads the planned extents into `buf`.
+    pub(super) fn read_pieces(&mut self, t: usize, buf: Buf) {
+        let Some(file) = self.task_file(t) else { return self.pieces_done(t) };
+        let mut rest = Some(buf);
+        for piece in 0..self.extents.len() {
+            let extent = self.extents[piece];
+            let Some(mut part) = rest.take() else { break };
+            if piece + 1 < self.extents.len() {
+                rest = Some(part.split_off(extent.len as usize));
+            }
+            let task = &mut self.tasks[t];
+            match extent.at {
+                Some(at) => {
+                    task.pieces.push(None);
+                    task.left += 1;
+                    self.shard.read(token(Kind::Piece, t, piece), &file, at, part);
+                }
+                None => {
+                    part.fill_zero();
+                    task.pieces.push(Some(part));
+                }
+            }
+        }
+        if self.tasks[t].left == 0 {
+            self.pieces_done(t);
+        }
+    }
+
+    /// Writes `data` to the planned extents.
+    pub(super) fn write_pieces(&mut self, t: usize, data: Buf) {
+        let Some(file) = self.task_file(t) else { return self.pieces_done(t) };
+        let mut rest = Some(data);
+        for piece in 0..self.extents.len() {
+            let extent = self.extents[piece];
+            let Some(mut part) = rest.take() else { break };
+            if piece + 1 < self.extents.len() {
+                rest = Some(part.split_off(extent.len as usize));
+            }
+            let task = &mut self.tasks[t];
+            task.pieces.push(None);
+            task.left += 1;
+            self.shard.write(token(Kind::Piece, t, piece), &file, extent.at.unwrap_or(u64::MAX), part);
+        }
+    }
+
+    /// The file of a task's unit; without one the task has failed.
+    fn task_file(&mut self, t: usize) -> Option<umbra_ring::File> {
+        let file = self.tasks[t].slot.file.clone();
+        let file = match file {
+            Some(file) => self.file(&file),
+            None => Err(io::Error::other("a unit planned I/O on a file that it has not")),
+        };
+        file.map_err(|error| self.tasks[t].failed = Some(error)).ok()
+    }
+
+    pub(super) fn piece_done(
+        &mut self,
+        t: usize,
+        piece: usize,
+        result: io::Result<u32>,
+        payload: Payload<crate::message::Message<U>>,
+    ) {
+        let Some(task) = self.tasks.get_mut(t) else { return };
+        let buf = match payload {
+            Payload::Buf(buf) => Some(buf),
+            Payload::Parts(mut parts) => parts.drain().next(),
+            _ => None,
+        };
+        if let Some(place) = task.pieces.get_mut(piece) {
+            *place = buf;
+        }
+        if let Err(error) = result {
+            task.failed.get_or_insert(error);
+        }
+        task.left -= 1;
+        if task.left == 0 {
+            self.pieces_done(t);
+        }
+    }
+
+    /// All of a task's own I/O is done.
+    fn pieces_done(&mut self, t: usize) {
+        let task = &mut self.tasks[t];
+        let whole = joined(&mut task.pieces);
+        let (failed, session) = (task.failed.take(), self.conns[task.conn].id);
+        if let Some(error) = &failed {
+            let lun = task.slot.number;
+            tracing::warn!(session, lun, %error, "input or output on the pool's file failed");
+        }
+        let done = failed.is_none() && whole.is_some();
+        match std::mem::replace(&mut task.work, Work::Elsewhere) {
+            Work::Read { ticket, has } => {
+                let finished = task.slot.unit.finish(ticket, done);
+                let outcome = match (done, finished) {
+                    (true, Ok(())) => Outcome { has: Some(has), ..Outcome::good() },
+                    _ => Outcome::check(Sense::UNRECOVERED_READ_ERROR, task.format),
+                };
+                self.end_task(t, outcome, whole);
+            }
+            Work::Write { ticket, inside, blocks, durability } => {
+                let finished = task.slot.unit.finish(ticket, done);
+                task.slot.state.exclusion.leave(inside);
+                let cache = task.cache;
+                match (done, finished) {
+                    (true, Ok(())) if durability == Durability::Cached => {
+                        self.end_task(t, Outcome::good(), None);
+                    }
+                    (true, Ok(())) => self.make_durable(t, Outcome::good()),
+                    // The other door waits for room, or says what is wrong.
+                    _ if whole.is_some() => {
+                        task.work = Work::Changing;
+                        self.conns[task.conn].calls += 1;
+                        self.call_for(t, Plan::Write { extent: blocks, durability }, whole, cache);
+                    }
+                    _ => {
+                        let outcome = Outcome::check(Sense::WRITE_ERROR, self.tasks[t].format);
+                        self.end_task(t, outcome, None);
+                    }
+                }
+            }
+            Work::Changing | Work::Elsewhere => {}
+        }
+    }
+
+    /// A worker has carried a task out, but for making it durable.
+    pub(super) fn called(&mut self, t: usize, outcome: Outcome, buf: Option<Buf>) {
+        if self.tasks.contains(t) {
+            self.end_task(t, outcome, buf);
+        }
+    }
+
+    /// No worker could take a task.
+    pub(super) fn not_called(&mut self, t: usize, result: io::Result<u32>) {
+        if self.tasks.contains(t) {
+            self.end_task(t, not_carried_out(result), None);
+        }
+    }
+
+    /// A task is over: its status goes out unless it was aborted, and its fences fall.
+    pub(super) fn end_task(&mut self, t: usize, outcome: Outcome, buf: Option<Buf>) {
+        let task = self.tasks.remove(t);
+        let c = task.conn;
+        let conn = &mut self.conns[c];
+        conn.running -= 1;
+        conn.ordered &= !task.ordered;
+        conn.calls -= usize::from(matches!(task.work, Work::Changing));
+        if !task.aborted {
+            self.answer(c, task.tag, outcome.taking(task.takes), buf);
+        }
+        drop(task);
+        self.start_commands(c);
+        self.touch(c);
+    }
+}
+
+/// Puts the pieces of one buffer together again.
+fn joined(pieces: &mut Vec<Option<Buf>>) -> Option<Buf> {
+    let mut pieces = pieces.drain(..);
+    let mut whole = pieces.next()??;
+    for piece in pieces {
+        whole.join(piece?).ok()?;
+    }
+    Some(whole)
+}
+
+/// What became of a command for which there was no worker.
+pub(super) fn not_carried_out(result: io::Result<u32>) -> Outcome {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => Outcome::status(status::BUSY),
+        Err(error) => {
+            tracing::error!(%error, "a command could not be carried out");
+            Outcome::check(Sense::INTERNAL_TARGET_FAILURE, SenseFormat::Fixed)
+        }
+        Ok(_) => Outcome::check(Sense::INTERNAL_TARGET_FAILURE, SenseFormat::Fixed),
+    }
+}

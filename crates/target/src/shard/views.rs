@@ -1,0 +1,83 @@
+//! A change of what a host sees, as its sessions on this shard live through it.
+//!
+//! What always holds (design A1): from the moment that the change is heard, no command of the host begins at a LUN that
+//! went; the fence falls when none that began before runs any more. Sessions are told by unit attentions.
+
+use super::Server;
+use crate::fence::Fence;
+use crate::host::Host;
+use crate::slot::{LunMap, Slot};
+use crate::unit::LogicalUnit;
+use std::sync::Arc;
+use umbra_scsi::Sense;
+
+impl<U: LogicalUnit> Server<U> {
+    pub(super) fn view_changed(
+        &mut self,
+        host: &Arc<Host<U>>,
+        old: &Arc<LunMap<U>>,
+        new: &Arc<LunMap<U>>,
+        fence: &Fence,
+    ) {
+        let gone: Vec<&Arc<Slot<U>>> = old
+            .values()
+            .filter(|slot| !new.get(&slot.number).is_some_and(|kept| Arc::ptr_eq(kept, slot)))
+            .collect();
+        for (_, task) in &mut self.tasks {
+            let nexus = self.conns[task.conn].nexus.as_ref();
+            let copies = task.copies && nexus.is_some_and(|nexus| Arc::ptr_eq(&nexus.host, host));
+            if copies || gone.iter().any(|slot| Arc::ptr_eq(slot, &task.slot)) {
+                task.fences.push(fence.clone());
+            }
+        }
+        let sessions: Vec<usize> = self
+            .conns
+            .iter()
+            .filter(|(_, conn)| conn.nexus.as_ref().is_some_and(|nexus| Arc::ptr_eq(&nexus.host, host)))
+            .map(|(c, _)| c)
+            .collect();
+        for c in sessions {
+            self.session_view_changed(c, old, new);
+        }
+    }
+
+    /// What a session must be told (SPC-4 section 6.33, SBC-3 section 4.9).
+    fn session_view_changed(&mut self, c: usize, old: &Arc<LunMap<U>>, new: &Arc<LunMap<U>>) {
+        let conn = &mut self.conns[c];
+        let Some(nexus) = conn.nexus.as_mut() else { return };
+        nexus.luns = new.clone();
+        let gone: Vec<u16> = old.keys().filter(|number| !new.contains_key(number)).copied().collect();
+        for number in &gone {
+            nexus.attentions.remove(number);
+            nexus.copies.remove(number);
+        }
+        nexus.host.outdate(conn.id, gone);
+        let inventory_changed = !old.keys().eq(new.keys());
+        for (number, slot) in new.iter() {
+            let attentions = nexus.attentions.entry(*number).or_default();
+            match old.get(number) {
+                Some(before) if Arc::ptr_eq(before, slot) => {}
+                Some(before) => changes(before, slot).for_each(|condition| attentions.post(condition)),
+                None => {}
+            }
+            if inventory_changed {
+                attentions.post(Sense::REPORTED_LUNS_CHANGED);
+            }
+        }
+    }
+}
+
+/// The conditions that tell the difference between two slots of one number.
+fn changes<U>(before: &Slot<U>, after: &Slot<U>) -> impl Iterator<Item = Sense> {
+    let replaced = before.identity != after.identity;
+    let access = before.access != after.access;
+    let size = before.announced_bytes != after.announced_bytes;
+    [
+        replaced.then_some(Sense::INQUIRY_DATA_CHANGED),
+        replaced.then_some(Sense::REPORTED_LUNS_CHANGED),
+        (access && !replaced).then_some(Sense::MODE_PARAMETERS_CHANGED),
+        size.then_some(Sense::CAPACITY_CHANGED),
+    ]
+    .into_iter()
+    .flatten()
+}
