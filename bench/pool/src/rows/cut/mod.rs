@@ -19,7 +19,6 @@ use crate::{
     image::Image,
     lab::Lab,
     report::{Goal, Line, Report, tell},
-    rounds::median,
 };
 use anyhow::{Context, Result};
 use btrfs::Subvolume;
@@ -114,7 +113,7 @@ fn lines(report: &mut Report, own: &[Contender<'_>], peers: &[Contender<'_>]) ->
         peer.seen.hold(report, peer.name)?;
         many.seen.beside(report, many.name, peer.name, &peer.seen)?;
     }
-    let [small, large] = [one, large].map(|contender| median(contender.seen.extra.clone()));
+    let [small, large] = [one, large].map(|contender| contender.seen.extra.at(0.5));
     let line = Line::new(3, "median extra delay, flat from 1 GiB to 1 TiB mapped", large, "ms");
     report.add(&line.beside("1 GiB", small, small / large).goal(Goal::RatioAtLeast(0.8)))
 }

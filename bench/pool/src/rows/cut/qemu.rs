@@ -7,7 +7,10 @@
 use super::{HOT, qmp::Qmp, subject::Subject};
 use crate::{command, door::Called, lab::Lab};
 use anyhow::{Context, Result, bail};
-use rustix::mount::{UnmountFlags, unmount};
+use rustix::{
+    mount::{UnmountFlags, unmount},
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+};
 use serde_json::json;
 use std::{
     fs::{self, File},
@@ -44,6 +47,10 @@ impl Images {
                 bail!("{program} is not there (Debian: {PACKAGES}, util-linux)");
             }
         }
+        // A file of each image for each cut of a round is open at a time; the daemon inherits the limit.
+        let limit = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
+            .context("raise the limit of open files")?;
         Ok(Images { count, workers: Arc::new(Workers::start(depth, 1024)?), served: None })
     }
 

@@ -24,9 +24,9 @@ use std::{
 use umbra_ring::{Backend, Workers};
 
 /// Cuts in a round.
-const CUTS: u32 = 10;
+const CUTS: u32 = 20;
 /// From a cut to a moment without one, and from there to the next cut: all hot blocks have been copied by then.
-const PAUSE: Duration = Duration::from_millis(80);
+const PAUSE: Duration = Duration::from_millis(70);
 
 /// Ranges that are written, and that can be cut together.
 pub trait Subject {
@@ -55,12 +55,13 @@ type Window = Range<Duration>;
 
 /// Some cuts under load.
 pub fn round<S: Subject>(lab: &Lab, subject: &mut S, depth: usize, seen: &mut Seen) -> Result<()> {
+    seen.begin();
     let (doors, workers) = subject.begin(lab)?;
     let (clock, stop) = (Instant::now(), Arc::new(AtomicBool::new(false)));
     let mut record = Record::new(clock, stop.clone());
     let load = Load { backend: Backend::Auto, depth, way: Way::Write, len: 4096, limit: Limit::Watched };
     let work = Work { load, order: Order::Random, span: HOT };
-    let cuts = if lab.quick { 3 } else { CUTS };
+    let cuts = if lab.quick { CUTS / 4 } else { CUTS };
     let windows = scope(|scope| {
         let record = &mut record;
         let load = scope.spawn(move || watched(&doors, work, &workers, record));
@@ -90,7 +91,7 @@ fn one_cut<S: Subject>(
     let start = clock.elapsed();
     let cut = subject.cut(number)?;
     let end = clock.elapsed();
-    seen.cuts.extend(cut.map(|cut| cut.as_secs_f64() * 1e3));
+    cut.iter().for_each(|cut| seen.cuts.push(cut.as_secs_f64() * 1e3));
     seen.holds.push((end - start).as_secs_f64() * 1e3);
     let flush = Instant::now();
     subject.flush()?;
