@@ -169,6 +169,50 @@ fn a_chap_login_answers_the_challenge() {
 }
 
 #[test]
+fn a_target_that_does_not_prove_itself_is_left() {
+    let mutual = Mutual {
+        secret: crate::chap::Secret::new("theirs"),
+        challenge: crate::chap::Challenge { id: 9, bytes: [3; 16] },
+    };
+    let right = crate::chap::encode_binary(&crate::chap::response(9, &mutual.secret, &[3; 16]));
+    let start_with = |secret: &str| {
+        let auth = Auth::Chap { user: "me".into(), secret: secret.into() };
+        let mut config = Config::new("iqn.i".into(), "iqn.t".into(), auth, ISID);
+        config.mutual = Some(mutual.clone());
+        let (mut session, mut script) = (Session::start(at(0), config), Script::default());
+        script.sent(&mut session);
+        (session, script)
+    };
+    let start = || start_with("secret");
+    // By asking for nothing.
+    for keys in [&[("AuthMethod", "None")][..], &[]] {
+        let (mut session, mut script) = start();
+        assert!(script.login(&mut session, stage::SECURITY, Some(stage::OPERATIONAL), keys).is_err());
+    }
+    // By answering nothing, or something else.
+    for (answer, stays) in [(Some(right.as_str()), true), (Some("0x00"), false), (None, false)] {
+        let (mut session, mut script) = start();
+        script.login(&mut session, stage::SECURITY, None, &[("AuthMethod", "CHAP")]).unwrap();
+        script.sent(&mut session);
+        let challenge = [("CHAP_A", "5"), ("CHAP_I", "7"), ("CHAP_C", "0x0102")];
+        script.login(&mut session, stage::SECURITY, None, &challenge).unwrap();
+        let sent = TextList::parse(&script.sent(&mut session)[0].1).unwrap();
+        assert_eq!((sent.get("CHAP_I"), sent.get("CHAP_C").is_some()), (Some("9"), true));
+        let keys: Vec<_> = answer.iter().map(|answer| ("CHAP_R", *answer)).collect();
+        let moved = script.login(&mut session, stage::SECURITY, Some(stage::OPERATIONAL), &keys);
+        assert_eq!(moved.is_ok(), stays, "{answer:?}");
+    }
+    // Or where it could not: by our own challenge, by one secret for both.
+    let ours = crate::chap::encode_binary(&[3; 16]);
+    for (secret, challenge) in [("secret", ours.as_str()), ("theirs", "0x0102")] {
+        let (mut session, mut script) = start_with(secret);
+        script.login(&mut session, stage::SECURITY, None, &[("AuthMethod", "CHAP")]).unwrap();
+        let challenge = [("CHAP_A", "5"), ("CHAP_I", "7"), ("CHAP_C", challenge)];
+        assert!(script.login(&mut session, stage::SECURITY, None, &challenge).is_err(), "{secret}");
+    }
+}
+
+#[test]
 fn a_refused_login_says_whether_to_try_again() {
     for (status, retry) in [(0x0201, false), (0x0203, false), (0x0301, true)] {
         let (mut session, mut script) = start(Auth::None);
