@@ -29,6 +29,7 @@ mod nop;
 mod params;
 mod respond;
 mod security;
+mod sequence;
 mod stall;
 mod table;
 mod task;
@@ -222,7 +223,7 @@ impl Connection {
     }
 
     /// Answers [`Event::SessionReady`] or [`Event::Identify`]: no, with a status of
-    /// [`login_status`](crate::pdu::response::login_status).
+    /// [`login_status`].
     pub fn refuse(&mut self, status: u16, why: impl Into<String>) {
         if self.closed.is_none() {
             self.refuse_login(Refusal { status, why: why.into() });

@@ -11,7 +11,8 @@
 
 use super::negotiate::Negotiated;
 use super::respond::{Ending, Residual};
-use crate::limits::{COMMAND_DATA, OUTSTANDING_R2T};
+use super::sequence::{Sequence, Sequences};
+use crate::limits::COMMAND_DATA;
 use crate::pdu::request::{DataOut, ScsiCommand};
 use crate::pdu::response::R2t;
 use crate::pdu::{Additional, RESERVED_TAG};
@@ -41,48 +42,6 @@ impl Fault {
             Fault::TooMuchData => (0x05, 0x24, 0x00),
             Fault::NoSuchCommand => (0x05, 0x20, 0x00),
         }
-    }
-}
-
-/// Data PDUs that the initiator owes: those that it announced itself, or those that one R2T asked for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Sequence {
-    /// The reserved tag for unsolicited data.
-    transfer_tag: u32,
-    end: u32,
-    next_data_sn: u32,
-}
-
-impl Sequence {
-    fn is_solicited(&self) -> bool {
-        self.transfer_tag != RESERVED_TAG
-    }
-}
-
-/// The sequences that are open, in the order in which they must come.
-#[derive(Debug, Default)]
-struct Sequences {
-    open: [Sequence; OUTSTANDING_R2T],
-    count: usize,
-}
-
-impl Sequences {
-    fn as_slice(&self) -> &[Sequence] {
-        &self.open[..self.count]
-    }
-
-    fn front_mut(&mut self) -> Option<&mut Sequence> {
-        self.open[..self.count].first_mut()
-    }
-
-    fn push(&mut self, sequence: Sequence) {
-        self.open[self.count] = sequence;
-        self.count += 1;
-    }
-
-    fn remove(&mut self, at: usize) {
-        self.open.copy_within(at + 1..self.count, at);
-        self.count -= 1;
     }
 }
 
@@ -204,7 +163,7 @@ impl Task {
 
     /// Whether the initiator has announced data, or was asked for it.
     pub fn owes_data(&self) -> bool {
-        self.sequences.count > 0
+        !self.sequences.is_empty()
     }
 
     fn is_collecting(&self) -> bool {
@@ -308,7 +267,7 @@ impl Task {
             return Progress::Complete;
         }
         match self.phase {
-            Phase::Unsolicited if self.sequences.count == 0 => {
+            Phase::Unsolicited if self.sequences.is_empty() => {
                 self.phase = Phase::Queued;
                 self.named = true;
                 Progress::Queued
@@ -368,7 +327,7 @@ impl Task {
     /// The response of a command that has ended, once the initiator owes nothing more.
     pub fn ended(&self) -> Option<&Ending> {
         match &self.phase {
-            Phase::Ending(ending) if self.sequences.count == 0 => Some(ending),
+            Phase::Ending(ending) if self.sequences.is_empty() => Some(ending),
             _ => None,
         }
     }
@@ -384,7 +343,7 @@ impl Task {
     pub fn may_solicit(&self, rules: &Negotiated) -> bool {
         matches!(self.phase, Phase::Solicited)
             && self.next_offset < self.total
-            && self.sequences.count < rules.outstanding_r2t()
+            && self.sequences.len() < rules.outstanding_r2t()
     }
 
     /// The next R2T, of a task that may send one.
