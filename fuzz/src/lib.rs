@@ -1,4 +1,5 @@
-//! Fuzzers of all that reads a pool: what each target does with the fuzzer's input.
+//! Fuzzers of all that comes from outside, a pool's files and what initiators say: what each target does with the
+//! fuzzer's input.
 //!
 //! ```text
 //!   targets/*.rs     one line each: libFuzzer's loop around a `run` of this library
@@ -7,6 +8,9 @@
 //!   image_engine     a damaged image and operations                  -> engine
 //!   image_check      a damaged image                                 -> checker, and the engine beside it
 //!   journal          a damaged log                                   -> store
+//!   wire::pdu        bytes of a connection, in any portions          -> framing, headers, texts
+//!   wire::login      requests of any shape, then PDUs of any kind    -> the target's protocol machine
+//!   wire::cdb        commands with any parameter lists               -> SCSI decisions
 //!        |
 //!   session          a driver that does the operations (operation), commits and crashes included
 //!   damage           changes of an image, checksums made right again, so that the fuzzer gets behind them
@@ -14,8 +18,8 @@
 //! ```
 //!
 //! What always holds for any input: no panic, and time and memory in proportion to the image (`scripts/fuzz` sets the
-//! bounds). What holds for undamaged pools besides: no operation finds damage, every commit can be written, and the
-//! checker is content with each.
+//! bounds); each module says what else. What holds for undamaged pools besides: no operation finds damage, every commit
+//! can be written, and the checker is content with each.
 
 #![forbid(unsafe_code)]
 

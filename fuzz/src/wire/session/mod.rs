@@ -1,0 +1,389 @@
+//! Whole sessions of two hosts against a real target over real sockets: decent ones, wrong ones, broken ones, at once, while
+//! what the hosts see changes.
+//!
+//! ```text
+//!   steps (this file) -> peers (peer, login, stream) -> target -> units (unit), full of marks that say whose they are
+//!                        lab: the target, who sees what, whose data may have come where
+//! ```
+//! What always holds: no host hears of data that is not its own to hear; nobody's data gets where he cannot write; what
+//! a fence says cannot change does not change; a decent peer is served, whatever the others do; everything is
+//! answered in time.
+
+mod command;
+mod lab;
+mod login;
+mod marks;
+mod peer;
+mod stream;
+mod unit;
+
+use super::words::Word;
+use arbitrary::Arbitrary;
+use command::Wish;
+use lab::{Change, Host, Way, World};
+use login::Login;
+use peer::{Peer, Sending, State};
+use umbra_iscsi::pdu::request::{DataOut, Logout, NopOut, TaskManagement, Text, task_function};
+use umbra_iscsi::pdu::response::R2t;
+use umbra_iscsi::pdu::{Bhs, Lun, RESERVED_TAG, Response, TextList, write_pdu};
+
+/// More only make a slower run.
+const STEPS_MAX: usize = 48;
+const PEERS: usize = 4;
+/// Bytes of what a peer sends that is no command's.
+const DATA_MAX: usize = 8192;
+/// Tags of what is not a command.
+const OTHERS: u32 = 0xe000_0000;
+
+/// A ring's backend, and what happens.
+#[derive(Debug, Arbitrary)]
+pub struct Input<'a> {
+    plain: bool,
+    steps: Vec<Step<'a>>,
+}
+
+/// What somebody does.
+#[derive(Debug, Arbitrary)]
+enum Step<'a> {
+    Connect { peer: u8, host: Host, way: Way, login: Login<'a> },
+    Command { peer: u8, lun: u8, wish: Wish<'a>, how: How },
+    /// Answers a request for data.
+    Data { peer: u8, which: u8, twist: Option<Twist> },
+    Manage { peer: u8, function: u8, lun: u8, tag: u8 },
+    Ping { peer: u8, length: u16, unasked: bool },
+    Text { peer: u8, pairs: Vec<(Word<'a>, Word<'a>)>, goes_on: bool },
+    Logout { peer: u8, reason: u8 },
+    /// A PDU of any kind, well framed.
+    Pdu { peer: u8, header: [u8; Bhs::LEN], numbered: bool, data: &'a [u8] },
+    /// A PDU with a byte changed after its digests were made.
+    Damaged { peer: u8, opcode: u8, at: u8, data: &'a [u8] },
+    Raw { peer: u8, bytes: &'a [u8] },
+    Cut { peer: u8 },
+    View { host: Host, lun: u8, change: Change },
+    Drop { host: Host },
+}
+
+#[derive(Debug, Arbitrary)]
+struct How {
+    attribute: u8,
+    now: bool,
+    along: u16,
+    unasked: bool,
+    /// Mostly what there is.
+    skew: Option<i16>,
+}
+
+/// What is wrong with an answer.
+#[derive(Debug, Arbitrary)]
+enum Twist {
+    Offset(i16),
+    TransferTag(u8),
+    TaskTag(u8),
+    Length(i16),
+    NotFinal,
+    Number(u8),
+    Never,
+}
+
+/// Does it all.
+pub fn run(input: Input<'_>) {
+    let mut session = Session {
+        world: World::new(input.plain),
+        peers: std::array::from_fn(|_| None),
+        aborts: false,
+    };
+    input.steps.iter().take(STEPS_MAX).for_each(|step| session.step(step));
+    session.end();
+}
+
+struct Session {
+    world: World,
+    peers: [Option<Seat>; PEERS],
+    /// Somebody may have aborted somebody's commands.
+    aborts: bool,
+}
+
+/// A peer, and who it is.
+struct Seat {
+    peer: Peer,
+    host: Host,
+    way: Way,
+    isid: u8,
+}
+
+impl Session {
+    fn step(&mut self, step: &Step<'_>) {
+        match step {
+            Step::Connect { peer, host, way, login } => self.connect(*peer, *host, *way, login),
+            Step::View { host, lun, change } => self.world.change(*host, *lun, *change),
+            Step::Drop { host } => {
+                self.seats().filter(|seat| seat.host == *host).for_each(|seat| seat.peer.decent = false);
+                self.world.drop_sessions(*host);
+            }
+            Step::Cut { peer } => self.peers[usize::from(*peer) % PEERS] = None,
+            Step::Command { peer, lun, wish, how } => self.command(*peer, *lun, wish, how),
+            Step::Data { peer, which, twist } => self.with(*peer, |seat| data(seat, *which, twist.as_ref())),
+            Step::Manage { peer, function, lun, tag } => self.manage(*peer, *function, *lun, *tag),
+            Step::Ping { peer, length, unasked } => self.with(*peer, |seat| ping(seat, *length, *unasked)),
+            Step::Text { peer, pairs, goes_on } => self.with(*peer, |seat| text(seat, pairs, *goes_on)),
+            Step::Logout { peer, reason } => self.log_out(*peer, *reason),
+            Step::Pdu { peer, header, numbered, data } => {
+                self.may_do_anything(*peer);
+                self.with(*peer, |seat| any(seat, header, *numbered, data));
+            }
+            Step::Damaged { peer, opcode, at, data } => {
+                self.may_do_anything(*peer);
+                self.with(*peer, |seat| damaged(seat, *opcode, *at, data));
+            }
+            Step::Raw { peer, bytes } => {
+                self.may_do_anything(*peer);
+                self.with(*peer, |seat| {
+                    (seat.peer.decent, seat.peer.state) = (false, State::Lost);
+                    seat.peer.send_bytes(bytes);
+                });
+            }
+        }
+    }
+
+    fn seats(&mut self) -> impl Iterator<Item = &mut Seat> {
+        self.peers.iter_mut().flatten()
+    }
+
+    /// Does something with a peer, if it is there, and waits until the target has dealt with it.
+    fn with(&mut self, peer: u8, act: impl FnOnce(&mut Seat)) {
+        let Some(seat) = &mut self.peers[usize::from(peer) % PEERS] else { return };
+        act(seat);
+        let (world, host) = (&self.world, seat.host);
+        seat.peer.settle(&|lun| world.may_hear(host, lun));
+    }
+
+    /// A connection takes the place of the one that was there.
+    fn connect(&mut self, peer: u8, host: Host, way: Way, login: &Login<'_>) {
+        let isid = login.isid % 4;
+        self.peers[usize::from(peer) % PEERS] = None;
+        // A session of the same name ends when this one begins.
+        let same = |seat: &&mut Seat| seat.host == host && seat.way == way && seat.isid == isid;
+        self.seats().filter(same).for_each(|seat| seat.peer.decent = false);
+        self.world.comes(host);
+        let mut seat = Seat { peer: Peer::new(self.world.lab.connect(way)), host, way, isid };
+        login::log_in(&mut seat.peer, host, way, login);
+        self.peers[usize::from(peer) % PEERS] = Some(seat);
+        self.with(peer, |_| {});
+    }
+
+    /// A peer that breaks rules may by chance copy, abort and preempt.
+    fn may_do_anything(&mut self, peer: u8) {
+        if let Some(seat) = &self.peers[usize::from(peer) % PEERS] {
+            self.world.copies(seat.host);
+            self.abort_anything();
+        }
+    }
+
+    fn abort_anything(&mut self) {
+        self.aborts = true;
+    }
+
+    fn command(&mut self, peer: u8, lun: u8, wish: &Wish<'_>, how: &How) {
+        const PREEMPT_AND_ABORT: u8 = 5;
+        let lun = lun % 4;
+        let Some(seat) = &self.peers[usize::from(peer) % PEERS] else { return };
+        let host = seat.host;
+        let built = wish.build(self.world.unit_at(host, lun));
+        if built.copies {
+            self.world.copies(host);
+        }
+        if built.cdb[0] == 0x5f && built.cdb[1] & 0x1f == PREEMPT_AND_ABORT {
+            self.abort_anything();
+        }
+        self.with(peer, |seat| {
+            if seat.peer.state == State::Full {
+                let how = Sending {
+                    attribute: how.attribute,
+                    now: how.now,
+                    along: how.along,
+                    unasked: how.unasked,
+                    skew: how.skew.unwrap_or(0),
+                };
+                seat.peer.start(lun, built.cdb, built.data, built.length, how);
+            }
+        });
+    }
+
+    fn manage(&mut self, peer: u8, function: u8, lun: u8, referenced: u8) {
+        const FUNCTIONS: u8 = task_function::TASK_REASSIGN + 1;
+        self.abort_anything();
+        self.with(peer, |seat| {
+            if seat.peer.state != State::Full {
+                return;
+            }
+            let tag = OTHERS + seat.peer.cmd_sn;
+            let pdu = TaskManagement {
+                final_bit: true,
+                function: function % FUNCTIONS,
+                lun: Lun::from_number(u16::from(lun) % 4).expect("small").0,
+                task_tag: tag,
+                referenced_task_tag: referenced.into(),
+                cmd_sn: seat.peer.cmd_sn,
+                ..TaskManagement::default()
+            };
+            seat.peer.cmd_sn = seat.peer.cmd_sn.wrapping_add(1);
+            seat.peer.await_management(tag);
+            seat.peer.send(pdu.build(), &[]);
+        });
+    }
+
+    fn log_out(&mut self, peer: u8, reason: u8) {
+        let place = usize::from(peer) % PEERS;
+        let Some(seat) = &mut self.peers[place] else { return };
+        if seat.peer.state != State::Full {
+            return;
+        }
+        let (world, host) = (&self.world, seat.host);
+        let may = |lun| world.may_hear(host, lun);
+        let pdu = Logout {
+            immediate: true,
+            final_bit: true,
+            reason: reason % 4,
+            task_tag: OTHERS,
+            cmd_sn: seat.peer.cmd_sn,
+            ..Logout::default()
+        };
+        seat.peer.send(pdu.build(), &[]);
+        // Its commands end with it; some may still be answered.
+        seat.peer.decent = false;
+        while let Some((response, data)) = seat.peer.next("answer to a logout") {
+            seat.peer.hear(&response, &data, &may);
+            if matches!(response, Response::LogoutResponse(pdu) if pdu.response == 0) {
+                while seat.peer.next("end of a connection that was logged out").is_some() {}
+                break;
+            }
+            if matches!(response, Response::LogoutResponse(_) | Response::Reject(_)) {
+                return;
+            }
+        }
+        self.peers[place] = None;
+    }
+
+    /// The wicked go; the decent are served to the end; then everything is looked at.
+    fn end(mut self) {
+        for place in &mut self.peers {
+            place.take_if(|seat| !seat.peer.decent || seat.peer.state != State::Full);
+        }
+        if self.aborts {
+            self.seats().for_each(|seat| seat.peer.forget_commands());
+            // What comes of them still is no answer to anything known.
+            self.seats().for_each(|seat| seat.peer.decent = false);
+        }
+        let world = &self.world;
+        for seat in self.peers.iter_mut().flatten() {
+            seat.peer.conclude(&|lun| world.may_hear(seat.host, lun));
+        }
+        drop(self.peers);
+        self.world.end();
+    }
+}
+
+fn data(seat: &mut Seat, which: u8, twist: Option<&Twist>) {
+    if seat.peer.r2ts.is_empty() || seat.peer.state != State::Full {
+        return;
+    }
+    let at = usize::from(which) % seat.peer.r2ts.len();
+    let r2t = seat.peer.r2ts.remove(at);
+    let Some(twist) = twist else { return seat.peer.answer(&r2t) };
+    seat.peer.decent = false;
+    let (pdu, length) = twisted(&r2t, twist);
+    if !matches!(twist, Twist::Never) {
+        let length = length.min(seat.peer.agreed.segment);
+        seat.peer.send(pdu.build(), &vec![0; length]);
+    }
+}
+
+/// A Data-Out that is wrong in one way, and its length.
+fn twisted(r2t: &R2t, twist: &Twist) -> (DataOut, usize) {
+    let mut pdu = DataOut {
+        final_bit: true,
+        lun: r2t.lun,
+        task_tag: r2t.task_tag,
+        transfer_tag: r2t.transfer_tag,
+        buffer_offset: r2t.buffer_offset,
+        ..DataOut::default()
+    };
+    let mut length = r2t.desired_length;
+    match twist {
+        Twist::Offset(by) => pdu.buffer_offset = pdu.buffer_offset.wrapping_add_signed((*by).into()),
+        Twist::TransferTag(change) => pdu.transfer_tag ^= u32::from(*change),
+        Twist::TaskTag(change) => pdu.task_tag ^= u32::from(*change),
+        Twist::Length(by) => length = length.saturating_add_signed((*by).into()),
+        Twist::NotFinal => pdu.final_bit = false,
+        Twist::Number(number) => pdu.data_sn = (*number).into(),
+        Twist::Never => {}
+    }
+    (pdu, length as usize)
+}
+
+fn ping(seat: &mut Seat, length: u16, unasked: bool) {
+    if seat.peer.state != State::Full {
+        return;
+    }
+    let pdu = NopOut {
+        immediate: true,
+        final_bit: true,
+        task_tag: if unasked { RESERVED_TAG } else { OTHERS },
+        transfer_tag: RESERVED_TAG,
+        cmd_sn: seat.peer.cmd_sn,
+        ..NopOut::default()
+    };
+    let data = vec![b'p'; usize::from(length).min(DATA_MAX)];
+    seat.peer.send(pdu.build(), if unasked { &[] } else { &data });
+}
+
+fn text(seat: &mut Seat, pairs: &[(Word<'_>, Word<'_>)], goes_on: bool) {
+    if seat.peer.state != State::Full {
+        return;
+    }
+    // What it says may be against the rules.
+    seat.peer.decent = false;
+    let list: TextList = pairs.iter().take(16).map(|(key, value)| (key.key(), value.value())).collect();
+    let mut bytes = list.encode();
+    bytes.truncate(DATA_MAX);
+    let pdu = Text {
+        immediate: true,
+        final_bit: !goes_on,
+        continues: goes_on,
+        task_tag: OTHERS,
+        transfer_tag: RESERVED_TAG,
+        cmd_sn: seat.peer.cmd_sn,
+        ..Text::default()
+    };
+    seat.peer.send(pdu.build(), &bytes);
+}
+
+fn any(seat: &mut Seat, header: &[u8; Bhs::LEN], numbered: bool, data: &[u8]) {
+    if matches!(seat.peer.state, State::Closed) {
+        return;
+    }
+    seat.peer.decent = false;
+    let mut header = Bhs(*header);
+    header.0[4] = 0;
+    if numbered {
+        header.0[24..28].copy_from_slice(&seat.peer.cmd_sn.to_be_bytes());
+        let immediate = header.0[0] & 0x40 != 0;
+        seat.peer.cmd_sn = seat.peer.cmd_sn.wrapping_add(u32::from(!immediate));
+    }
+    seat.peer.send(header, &data[..data.len().min(DATA_MAX)]);
+}
+
+fn damaged(seat: &mut Seat, opcode: u8, at: u8, data: &[u8]) {
+    let digests = seat.peer.agreed.digests;
+    if seat.peer.state != State::Full || data.is_empty() || !digests.data {
+        return;
+    }
+    seat.peer.decent = false;
+    let mut bytes = Vec::new();
+    write_pdu(&mut bytes, Bhs::new(opcode), &data[..data.len().min(DATA_MAX)], digests);
+    // In the data or behind it: a header that is damaged ends the connection, digest or not.
+    let data_at = Bhs::LEN + if digests.header { 4 } else { 0 };
+    let at = data_at + usize::from(at) % (bytes.len() - data_at);
+    bytes[at] ^= 1;
+    seat.peer.send_bytes(&bytes);
+}
