@@ -2,7 +2,7 @@
 //! with the feature `faults`. Without the feature no fault can be switched on.
 //!
 //! `skip_freeze`: file systems are not frozen, and nobody attests that they are. `pause_after_freeze=MS`: the creation rests
-//! inside the window, for a test to strike there.
+//! inside the window, for a test to strike there; `UMBRA_FAULT_TELL=PATH` names a file that is made when that rest begins.
 
 #[cfg(feature = "faults")]
 mod switched {
@@ -39,6 +39,9 @@ mod switched {
         }
 
         pub async fn after_freeze(self) {
+            if let Some(path) = std::env::var_os("UMBRA_FAULT_TELL") {
+                let _ = std::fs::write(path, "");
+            }
             tokio::time::sleep(self.pause_after_freeze).await;
         }
     }

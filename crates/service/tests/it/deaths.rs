@@ -49,9 +49,24 @@ fn a_service_that_stops_takes_volatile_sets_along_and_leaves_the_others() {
 #[cfg(feature = "faults")]
 mod in_the_window {
     use super::*;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
-    const PAUSE: (&str, &str) = ("UMBRA_FAULT", "pause_after_freeze=4000");
+    const PAUSE: &str = "pause_after_freeze=4000";
+
+    /// Starts the service so that it rests inside the window, and tells when it does.
+    fn start_paused(lab: &mut Lab, pause: &str) {
+        let tell = told_at(lab);
+        lab.start_service(&[("UMBRA_FAULT", pause), ("UMBRA_FAULT_TELL", tell.to_str().unwrap())]);
+    }
+
+    fn told_at(lab: &Lab) -> PathBuf {
+        lab.runtime.path().join("inside-the-window")
+    }
+
+    fn await_window(lab: &Lab) {
+        let inside = told_at(lab);
+        eventually("the window opens", Duration::from_secs(60), || std::fs::remove_file(&inside).is_ok());
+    }
 
     fn strike(lab: &mut Lab, left: &Path, blow: impl FnOnce(&mut Lab)) {
         let order = lab.order(&[left]);
@@ -68,8 +83,8 @@ mod in_the_window {
                 last
             })
         });
-        let window = || !writable_within(left, Duration::from_millis(300));
-        eventually("the window opens", Duration::from_secs(20), window);
+        await_window(lab);
+        assert!(!writable_within(left, Duration::from_millis(300)), "frozen inside the window");
         blow(lab);
         assert!(writable_within(left, Duration::from_secs(5)), "thawed");
         let last = requester.join().unwrap();
@@ -81,7 +96,7 @@ mod in_the_window {
         let Some(mut lab) = Lab::new() else { return };
         let left = lab.mounted("left", 64, "ext4");
         lab.stop_service();
-        lab.start_service(&[PAUSE]);
+        start_paused(&mut lab, PAUSE);
         strike(&mut lab, &left, Lab::kill_service);
         lab.start_service(&[]);
         eventually("the pending set is aborted", Duration::from_secs(10), || lab.sets().is_empty());
@@ -93,7 +108,7 @@ mod in_the_window {
         let Some(mut lab) = Lab::new() else { return };
         let (left, right) = (lab.mounted("left", 64, "ext4"), lab.mounted("right", 64, "ext4"));
         lab.stop_service();
-        lab.start_service(&[("UMBRA_FAULT", "pause_after_freeze=1500")]);
+        start_paused(&mut lab, "pause_after_freeze=1500");
         let socket = lab.runtime.path().join("umbra.sock");
         let create = |order: v1::CreateRequest| {
             let socket = socket.clone();
@@ -111,8 +126,7 @@ mod in_the_window {
             })
         };
         let first = create(lab.order(&[&left]));
-        let window = || !writable_within(&left, Duration::from_millis(300));
-        eventually("the window opens", Duration::from_secs(20), window);
+        await_window(&lab);
         assert_eq!(code(&lab.create(lab.order(&[&right]))), "snapshot_set_in_progress");
         let second = create(v1::CreateRequest { wait: true, ..lab.order(&[&right]) });
         assert!(first.join().unwrap() && second.join().unwrap());
@@ -124,7 +138,7 @@ mod in_the_window {
         let Some(mut lab) = Lab::new() else { return };
         let left = lab.mounted("left", 64, "ext4");
         lab.stop_service();
-        lab.start_service(&[PAUSE]);
+        start_paused(&mut lab, PAUSE);
         let at = left.to_str().unwrap().to_owned();
         strike(&mut lab, &left, |_| drop(crate::lab::run("fsfreeze", &["-u", &at])));
         eventually("nothing is left", Duration::from_secs(10), || lab.sets().is_empty());
@@ -135,7 +149,7 @@ mod in_the_window {
         let Some(mut lab) = Lab::new() else { return };
         let left = lab.mounted("left", 64, "ext4");
         lab.stop_service();
-        lab.start_service(&[PAUSE]);
+        start_paused(&mut lab, PAUSE);
         strike(&mut lab, &left, Lab::stop_service);
         assert!(lab.sets().is_empty());
     }

@@ -23,16 +23,25 @@ fn paused_lab() -> Option<(Lab, Vec<PathBuf>)> {
     let mut lab = Lab::new()?;
     let volumes = vec![lab.mounted("left", "256M", "ext4"), lab.mounted("right", "512M", "xfs")];
     lab.stop_service();
-    lab.start_service(&[PAUSE]);
+    let tell = told_at(&lab);
+    lab.start_service(&[PAUSE, ("UMBRA_FAULT_TELL", tell.to_str().unwrap())]);
     Some((lab, volumes))
 }
 
-/// Starts a creation and returns when its file systems are frozen.
+/// The file by which the paused service tells that it is inside the window.
+fn told_at(lab: &Lab) -> PathBuf {
+    lab.runtime.path().join("inside-the-window")
+}
+
+/// Starts a creation and returns when its file systems are frozen. That a write hangs is no sign by itself: on a machine
+/// that is short of processors any write may.
 fn frozen(lab: &Lab, volumes: &[PathBuf]) -> Child {
     let mut args = vec!["create", "--json"];
     args.extend(volumes.iter().map(|v| v.to_str().unwrap()));
     let create = lab.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    eventually("the window opens", Duration::from_secs(30), || !writable_within(&volumes[1], BLINK));
+    let inside = told_at(lab);
+    eventually("the window opens", Duration::from_secs(60), || fs::remove_file(&inside).is_ok());
+    assert!(!writable_within(&volumes[1], BLINK), "frozen inside the window");
     create
 }
 
