@@ -7,22 +7,21 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use umbra_target::{
-    Access, Directory, HostLogin, KeepNothing, LogicalUnit, LunEntry, LunIdentity, PortalAuth, Secret,
-    Target, TargetConfig,
+    Access, Directory, HostLogin, KeepNothing, Keeper, LogicalUnit, LunEntry, LunIdentity, PortalAuth,
+    Secret, Target, TargetConfig,
 };
 
 pub const TARGET: &str = "iqn.2026-01.test:array";
 pub const HOST_A: &str = "iqn.2026-01.test:host-a";
 pub const HOST_B: &str = "iqn.2026-01.test:host-b";
 
-/// Known hosts and their secrets.
+/// Known hosts and how they log in.
 #[derive(Default)]
-pub struct Hosts(Mutex<HashMap<String, Option<Secret>>>);
+pub struct Hosts(Mutex<HashMap<String, HostLogin>>);
 
 impl Directory for Hosts {
     fn host(&self, initiator: &str) -> Option<HostLogin> {
-        let secret = self.0.lock().unwrap().get(initiator)?.clone();
-        Some(HostLogin { secret, mutual: None })
+        self.0.lock().unwrap().get(initiator).cloned()
     }
 }
 
@@ -42,9 +41,13 @@ impl Lab {
 impl<U: LogicalUnit> Lab<U> {
     /// The same, for units of any kind.
     pub fn with(config: TargetConfig) -> Lab<U> {
+        Lab::keeping(config, Arc::new(KeepNothing))
+    }
+
+    /// The same, with a place for what must outlive the target.
+    pub fn keeping(config: TargetConfig, keeper: Arc<dyn Keeper>) -> Lab<U> {
         let hosts = Arc::new(Hosts::default());
-        let target =
-            Target::new(config, Arc::clone(&hosts) as Arc<dyn Directory>, Arc::new(KeepNothing)).unwrap();
+        let target = Target::new(config, Arc::clone(&hosts) as Arc<dyn Directory>, keeper).unwrap();
         let addr = target.listen_tcp("127.0.0.1:0".parse().unwrap(), PortalAuth::InsecureNone).unwrap();
         let lab = Lab { target, addr, hosts };
         lab.know(HOST_A, None);
@@ -53,7 +56,11 @@ impl<U: LogicalUnit> Lab<U> {
     }
 
     pub fn know(&self, name: &str, secret: Option<&str>) {
-        self.hosts.0.lock().unwrap().insert(name.to_owned(), secret.map(Secret::new));
+        self.know_login(name, HostLogin { secret: secret.map(Secret::new), mutual: None });
+    }
+
+    pub fn know_login(&self, name: &str, login: HostLogin) {
+        self.hosts.0.lock().unwrap().insert(name.to_owned(), login);
     }
 
     pub fn forget(&self, name: &str) {

@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use umbra_base::ErrorCode;
-use umbra_target::{Access, PortalAuth};
+use umbra_target::{Access, HostLogin, Mutual, PortalAuth, Secret};
 
 #[test]
 fn a_chap_portal_lets_in_who_knows_the_secret() {
@@ -21,6 +21,66 @@ fn a_chap_portal_lets_in_who_knows_the_secret() {
     assert_eq!(Raw::connect(addr).try_login(HOST_A, &[]), 0x0201);
     lab.know(HOST_A, None);
     assert_eq!(Raw::connect(addr).chap_login(HOST_A, ""), 0x0201, "no secret is not an empty one");
+}
+
+#[test]
+fn a_target_proves_itself_to_those_who_ask_and_to_nobody_whose_host_it_has_no_secret_for() {
+    let lab = Lab::new();
+    let addr = lab.target.listen_tcp("127.0.0.1:0".parse().unwrap(), PortalAuth::Chap).unwrap();
+    let mutual = Mutual { name: "array".to_owned(), secret: Secret::new("the secret of the array") };
+    let secret = Some(Secret::new("correct horse battery"));
+    lab.know_login(HOST_A, HostLogin { secret: secret.clone(), mutual: Some(mutual) });
+    let login = |targets| Raw::connect(addr).mutual_chap_login(HOST_A, "correct horse battery", targets);
+    assert_eq!(login(("array", "the secret of the array")), (0, true));
+    assert_eq!(login(("array", "another")), (0, false), "the judge tells secrets apart");
+    lab.know_login(HOST_A, HostLogin { secret, mutual: None });
+    assert_ne!(login(("array", "the secret of the array")).0, 0);
+}
+
+#[test]
+fn every_portal_leads_to_the_same_luns_and_is_told_as_a_path() {
+    let lab = Lab::new();
+    let unit = unit();
+    lab.set(HOST_A, &[(0, &unit, Access::ReadWrite)]);
+    let mut addresses = vec![lab.addr];
+    addresses.push(lab.target.listen_tcp("127.0.0.1:0".parse().unwrap(), PortalAuth::InsecureNone).unwrap());
+    match lab.target.listen_tcp("[::1]:0".parse().unwrap(), PortalAuth::InsecureNone) {
+        Ok(addr) => addresses.push(addr),
+        Err(error) => eprintln!("SKIPPED: IPv6: {error}"),
+    }
+    let mut ports = Vec::new();
+    for (n, addr) in addresses.iter().enumerate() {
+        let mut raw = Raw::connect(*addr);
+        raw.login(HOST_A, &[]);
+        raw.clear_attentions();
+        assert!(raw.write(0, n as u8, &[n as u8 + 1; 512]).is_good());
+        // REPORT TARGET PORT GROUPS: one group, active and optimized, with every portal and the local socket.
+        let groups = raw.run(0, &[0xa3, 0x0a, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0], None, 256).data;
+        assert_eq!(groups[4] & 0x0f, 0, "active/optimized");
+        assert_eq!(usize::from(groups[11]), addresses.len() + 1, "ports");
+        // Device identification: the relative port that this session came by.
+        let page = raw.run(0, &[0x12, 1, 0x83, 1, 0, 0], None, 256).data;
+        ports.push(relative_port(&page));
+    }
+    ports.sort_unstable();
+    ports.dedup();
+    assert_eq!(ports.len(), addresses.len(), "{ports:?}");
+    let mut raw = lab.login(HOST_A);
+    for n in 0..addresses.len() {
+        assert_eq!(raw.read(0, n as u8, 1).data, [n as u8 + 1; 512]);
+    }
+}
+
+/// The relative target port of a device identification page (SPC-4 section 7.8.6).
+fn relative_port(page: &[u8]) -> u16 {
+    let mut rest = &page[4..];
+    loop {
+        let len = 4 + usize::from(rest[3]);
+        if rest[1] & 0x0f == 4 {
+            return u16::from_be_bytes([rest[6], rest[7]]);
+        }
+        rest = &rest[len..];
+    }
 }
 
 #[test]

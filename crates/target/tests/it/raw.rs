@@ -144,17 +144,35 @@ impl Raw {
 
     /// A login with CHAP; its status.
     pub fn chap_login(&mut self, host: &str, secret: &str) -> u16 {
+        self.chap_login_asking(host, secret, &[]).0
+    }
+
+    /// A login with CHAP in which the target has to prove itself as well; its status, and whether it did.
+    pub fn mutual_chap_login(&mut self, host: &str, secret: &str, targets: (&str, &str)) -> (u16, bool) {
+        const CHALLENGE: [u8; 16] = *b"prove who you ar";
+        let challenge = chap::encode_binary(&CHALLENGE);
+        let (status, answers) =
+            self.chap_login_asking(host, secret, &[("CHAP_I", "77"), ("CHAP_C", &challenge)]);
+        let proof = chap::encode_binary(&chap::response(77, &Secret::new(targets.1), &CHALLENGE));
+        let same = |text: &str| chap::decode_binary(text, 1024) == chap::decode_binary(&proof, 1024);
+        let proven = answers.get("CHAP_N") == Some(targets.0) && answers.get("CHAP_R").is_some_and(same);
+        (status, proven)
+    }
+
+    fn chap_login_asking(&mut self, host: &str, secret: &str, asked: &[(&str, &str)]) -> (u16, TextList) {
         let keys = [("InitiatorName", host), ("TargetName", crate::lab::TARGET), ("AuthMethod", "CHAP")];
-        let (pdu, _) = self.login_step(stage::SECURITY, None, &keys);
+        let (pdu, answers) = self.login_step(stage::SECURITY, None, &keys);
         if pdu.status != 0 {
-            return pdu.status;
+            return (pdu.status, answers);
         }
         let (_, answers) = self.login_step(stage::SECURITY, None, &[("CHAP_A", "5")]);
         let id: u8 = answers.get("CHAP_I").unwrap().parse().unwrap();
         let challenge = chap::decode_binary(answers.get("CHAP_C").unwrap(), 1024).unwrap();
         let response = chap::encode_binary(&chap::response(id, &Secret::new(secret), &challenge));
-        let keys = [("CHAP_N", host), ("CHAP_R", response.as_str())];
-        self.login_step(stage::SECURITY, Some(stage::FULL_FEATURE), &keys).0.status
+        let mut keys = vec![("CHAP_N", host), ("CHAP_R", response.as_str())];
+        keys.extend_from_slice(asked);
+        let (pdu, answers) = self.login_step(stage::SECURITY, Some(stage::FULL_FEATURE), &keys);
+        (pdu.status, answers)
     }
 
     pub fn start(&mut self, lun: u16, cdb: &[u8], out: Option<&[u8]>, length: u32) -> u32 {

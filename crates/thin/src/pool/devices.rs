@@ -3,6 +3,7 @@
 use super::{Device, Need, Owner, Pool, need::COST_OF_KEY, owner::FIRST_DOOMED};
 use crate::{
     Details, Snapshot, ThinError, ThinId,
+    error::{Lost, TreeName},
     limits::{DATA_BLOCKS_MAX, META_BLOCKS_MAX, PAIRS_MAX, TIME_MAX},
     meta::{Meta, MetaRead},
     tree::Place,
@@ -157,6 +158,20 @@ impl<R: MetaRead> Pool<R> {
         Ok(())
     }
 
+    /// Whether a device may lose `entries` mappings, which are all that it has if `all`. Asked before anything is changed,
+    /// as a change that ends half way closes the pool.
+    pub(super) fn check_count(&self, id: ThinId, entries: u64, all: bool) -> Result<(), ThinError> {
+        let Device { root, details, .. } = self.any_device(id)?;
+        let mapped = details.mapped_blocks;
+        if if all { entries == mapped } else { entries <= mapped } {
+            return Ok(());
+        }
+        let source = Box::new(wrong_count(id, *root, mapped, entries));
+        let key = u64::from(id.0);
+        let lost = Lost { tree: TreeName::Details, device: Some(id), keys: key..key + 1, block: *root };
+        Err(ThinError::Damaged { lost, source })
+    }
+
     /// Keeps a device's number of mappings exact after some were removed.
     pub(super) fn lower_mapped(&mut self, id: ThinId, removed: u64) -> Result<(), ThinError> {
         let device = self.any_device_mut(id)?;
@@ -225,7 +240,7 @@ impl<R: MetaRead> Pool<R> {
     }
 }
 
-pub(super) fn wrong_count(id: ThinId, block: u64, mapped: u64, found: u64) -> ThinError {
+fn wrong_count(id: ThinId, block: u64, mapped: u64, found: u64) -> ThinError {
     let what = format!("device {id} is said to have {mapped} mappings, {found} were found");
     ThinError::Node { block, what }
 }

@@ -24,7 +24,8 @@ impl<R: MetaRead> Pool<R> {
     }
 
     fn discard_piece(&mut self, id: ThinId, piece: Range<u64>) -> Result<u64, ThinError> {
-        self.check_mappings(id, &piece)?;
+        let entries = self.check_mappings(id, &piece)?;
+        self.check_count(id, entries, false)?;
         self.change(|pool| {
             let removed =
                 pool.change_tree(id, |meta, root| meta.remove_mappings(root, (piece.start, piece.end)))?;

@@ -8,13 +8,11 @@
 
 use super::{
     Device, Need, Owner, Pool,
-    devices::wrong_count,
     need::{COST_TO_FREE, COUNTS_OF_LEAF},
     owner::FIRST_DOOMED,
 };
 use crate::{
     ThinError, ThinId,
-    error::{Lost, TreeName},
     meta::MetaRead,
     tree::{Care, Place},
     values::Tree,
@@ -111,26 +109,13 @@ impl<R: MetaRead> Pool<R> {
         let named = |error: ThinError| error.of_device(id);
         let (from, leaves) = self.last_leaves(root, most).map_err(named)?;
         let entries = self.check_mappings(id, &(from..u64::MAX))?;
-        self.check_count(id, from, entries)?;
+        self.check_count(id, entries, from == 0)?;
         self.change(|pool| {
             let removed = pool.change_tree(id, |meta, root| meta.remove_mappings(root, (from, u64::MAX)))?;
             pool.lower_mapped(id, removed)?;
             if from == 0 { pool.remove_device(id).map(drop) } else { Ok(()) }
         })?;
         Ok((entries, leaves))
-    }
-
-    /// Whether a device may lose `entries` mappings, all that are left if `from` is 0.
-    fn check_count(&self, id: ThinId, from: u64, entries: u64) -> Result<(), ThinError> {
-        let Device { root, details, .. } = self.any_device(id)?;
-        let mapped = details.mapped_blocks;
-        if entries == mapped || (from > 0 && entries < mapped) {
-            return Ok(());
-        }
-        let source = Box::new(wrong_count(id, *root, mapped, entries));
-        let key = u64::from(id.0);
-        let lost = Lost { tree: TreeName::Details, device: Some(id), keys: key..key + 1, block: *root };
-        Err(ThinError::Damaged { lost, source })
     }
 
     /// The first key of the last leaves of a tree, at most `most` of them, and how many they are. 0: all of the tree.

@@ -3,7 +3,7 @@
 use crate::disk::Disk;
 use proptest::prelude::*;
 use std::{path::Path, process::Command, sync::OnceLock};
-use umbra_thin::{LogUse, Plan, Pool, Snapshot, ThinId};
+use umbra_thin::{LogUse, Plan, Pool, Snapshot, ThinError, ThinId};
 
 /// A golden pool with trees of two levels, snapshots and counts up to four.
 fn image() -> Option<&'static Vec<u8>> {
@@ -31,7 +31,7 @@ fn reseal(block: &mut [u8], before: &[u8]) {
 }
 
 /// Everything that a driver does, as far as the pool lets it.
-fn use_pool(disk: Disk) -> Result<(), umbra_thin::ThinError> {
+fn use_pool(disk: Disk) -> Result<(), ThinError> {
     let mut pool = Pool::open(disk.clone())?;
     pool.superblock().check_writable()?;
     pool.check_sizes(1024, 1 << 30)?;
@@ -56,6 +56,34 @@ fn use_pool(disk: Disk) -> Result<(), umbra_thin::ThinError> {
     pool.commit_durable(commit.transaction);
     ids.iter().try_for_each(|id| pool.delete(*id).map(drop))?;
     pool.begin_commit(LogUse::Empty).map(drop)
+}
+
+/// The image with one mapping said of its first device, and that device.
+fn with_a_wrong_count(image: &[u8]) -> (Vec<u8>, ThinId) {
+    let word = |at: usize| u64::from_le_bytes(image[at..at + 8].try_into().unwrap());
+    // The superblock's root of the details, a leaf: a header of 32 bytes, the keys, values that begin with the count.
+    let leaf = word(328) as usize * 4096;
+    let keys = u32::from_le_bytes(image[leaf + 20..leaf + 24].try_into().unwrap()) as usize;
+    let count = leaf + 32 + keys * 8;
+    assert!(word(count) > 1);
+    let mut damaged = image.to_vec();
+    damaged[count..count + 8].copy_from_slice(&1u64.to_le_bytes());
+    let range = leaf..leaf + 4096;
+    reseal(&mut damaged[range.clone()], &image[range]);
+    (damaged, ThinId(word(leaf + 32) as u32))
+}
+
+#[test]
+fn a_device_with_more_mappings_than_it_counts_loses_none_and_the_pool_goes_on() {
+    let Some(image) = image() else { return };
+    let (damaged, id) = with_a_wrong_count(image);
+    let mut pool = Pool::open(Disk::from_image(&damaged)).unwrap();
+    let before = pool.lookup(id, 0..5000).unwrap();
+    let error = pool.discard(id, 0..5000).unwrap_err();
+    assert!(matches!(error, ThinError::Damaged { .. }), "{error}");
+    assert_eq!(pool.lookup(id, 0..5000).unwrap(), before);
+    pool.create(ThinId(9000)).unwrap();
+    pool.begin_commit(LogUse::Empty).unwrap();
 }
 
 proptest! {

@@ -1,0 +1,169 @@
+//! Reservations between hosts: who may write, what a preemption does to others, what outlives whom (SPC-4 section 5.13).
+
+use crate::lab::{HOST_A, HOST_B, Lab, unit};
+use crate::raw::{Done, Raw};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use umbra_base::Result;
+use umbra_target::{Access, Keeper, TargetConfig};
+
+const CONFLICT: u8 = 0x18;
+const WRITE_EXCLUSIVE: u8 = 1;
+const EXCLUSIVE_ACCESS: u8 = 3;
+
+const REGISTER: u8 = 0;
+const RESERVE: u8 = 1;
+const RELEASE: u8 = 2;
+const PREEMPT: u8 = 4;
+const PREEMPT_AND_ABORT: u8 = 5;
+
+const RESERVATIONS_PREEMPTED: [u8; 3] = [6, 0x2a, 0x03];
+const REGISTRATIONS_PREEMPTED: [u8; 3] = [6, 0x2a, 0x05];
+
+/// PERSISTENT RESERVE OUT; `key` is that of the caller, `other` the action's.
+fn reserve_out(raw: &mut Raw, action: u8, kind: u8, (key, other): (u64, u64), aptpl: bool) -> Done {
+    let mut list = [0; 24];
+    list[..8].copy_from_slice(&key.to_be_bytes());
+    list[8..16].copy_from_slice(&other.to_be_bytes());
+    list[20] = u8::from(aptpl);
+    raw.run(0, &[0x5f, action, kind, 0, 0, 0, 0, 0, 24, 0], Some(&list), 0)
+}
+
+fn register(raw: &mut Raw, key: u64) {
+    assert!(reserve_out(raw, REGISTER, 0, (0, key), false).is_good());
+}
+
+fn keys(raw: &mut Raw) -> Vec<u64> {
+    let done = raw.run(0, &[0x5e, 0, 0, 0, 0, 0, 0, 1, 0, 0], None, 256);
+    assert!(done.is_good(), "{done:?}");
+    let mut keys: Vec<u64> =
+        done.data[8..].chunks_exact(8).map(|key| u64::from_be_bytes(key.try_into().unwrap())).collect();
+    keys.sort_unstable();
+    keys
+}
+
+/// A lab with one unit that both hosts see as LUN 0.
+fn shared() -> (Lab, Arc<crate::memory::MemoryUnit>) {
+    let (lab, unit) = (Lab::new(), unit());
+    for host in [HOST_A, HOST_B] {
+        lab.set(host, &[(0, &unit, Access::ReadWrite)]);
+    }
+    (lab, unit)
+}
+
+#[test]
+fn a_reserved_unit_takes_writes_of_its_holder_only() {
+    let (lab, _unit) = shared();
+    let (mut a, mut b) = (lab.login(HOST_A), lab.login(HOST_B));
+    register(&mut a, 0xa);
+    assert!(reserve_out(&mut a, RESERVE, WRITE_EXCLUSIVE, (0xa, 0), false).is_good());
+    assert!(a.write(0, 0, &[1; 512]).is_good());
+    assert_eq!(b.write(0, 0, &[2; 512]).status, CONFLICT);
+    assert!(b.read(0, 0, 1).is_good());
+    assert!(reserve_out(&mut a, RELEASE, WRITE_EXCLUSIVE, (0xa, 0), false).is_good());
+    assert!(reserve_out(&mut a, RESERVE, EXCLUSIVE_ACCESS, (0xa, 0), false).is_good());
+    assert_eq!(b.read(0, 0, 1).status, CONFLICT);
+    assert_eq!(a.read(0, 0, 1).data, [1; 512]);
+}
+
+#[test]
+fn a_host_that_is_preempted_is_told_and_writes_no_more() {
+    let (lab, _unit) = shared();
+    let (mut a, mut b) = (lab.login(HOST_A), lab.login(HOST_B));
+    register(&mut a, 0xa);
+    assert!(reserve_out(&mut a, RESERVE, WRITE_EXCLUSIVE, (0xa, 0), false).is_good());
+    register(&mut b, 0xb);
+    assert_eq!(keys(&mut b), [0xa, 0xb]);
+    assert!(reserve_out(&mut b, PREEMPT, WRITE_EXCLUSIVE, (0xb, 0xa), false).is_good());
+    assert_eq!(keys(&mut b), [0xb]);
+    let told = a.test_unit_ready(0).sense;
+    assert!([RESERVATIONS_PREEMPTED, REGISTRATIONS_PREEMPTED].contains(&told), "{told:x?}");
+    assert_eq!(a.write(0, 0, &[1; 512]).status, CONFLICT);
+    assert!(b.write(0, 0, &[2; 512]).is_good());
+}
+
+#[test]
+fn a_preemption_with_abort_is_answered_when_the_other_hosts_writes_are_over() {
+    let (lab, unit) = shared();
+    let (mut a, mut b) = (lab.login(HOST_A), lab.login(HOST_B));
+    register(&mut a, 0xa);
+    assert!(reserve_out(&mut a, RESERVE, WRITE_EXCLUSIVE, (0xa, 0), false).is_good());
+    register(&mut b, 0xb);
+    unit.hold_writes();
+    a.start_write(0, 0, &[0xaa; 512]);
+    unit.wait_for_held(1);
+    let mut list = [0; 24];
+    list[7] = 0xb;
+    list[15] = 0xa;
+    let preemption =
+        b.start(0, &[0x5f, PREEMPT_AND_ABORT, WRITE_EXCLUSIVE, 0, 0, 0, 0, 0, 24, 0], Some(&list), 0);
+    b.ping();
+    unit.release_writes();
+    assert!(b.finish(preemption).is_good());
+    assert_eq!(unit.contents()[..512], [0xaa; 512], "it had done its work when the preemption was answered");
+    assert_eq!(a.test_unit_ready(0).sense[0], 6, "the aborted write has no status; what comes first is this");
+}
+
+#[test]
+fn what_reserve_took_is_free_when_its_session_ends() {
+    let (lab, _unit) = shared();
+    let (mut a, mut b) = (lab.login(HOST_A), lab.login(HOST_B));
+    assert!(a.run(0, &[0x16, 0, 0, 0, 0, 0], None, 0).is_good());
+    assert_eq!(b.write(0, 0, &[2; 512]).status, CONFLICT);
+    a.logout();
+    a.expect_closed();
+    assert!(b.write(0, 0, &[2; 512]).is_good());
+}
+
+/// What a target keeps, for the next one.
+#[derive(Default)]
+struct Kept(Mutex<HashMap<[u8; 16], Vec<u8>>>);
+
+impl Keeper for Kept {
+    fn save_reservations(&self, unit: [u8; 16], bytes: Option<&[u8]>) -> Result<()> {
+        let mut kept = self.0.lock().unwrap();
+        match bytes {
+            Some(bytes) => drop(kept.insert(unit, bytes.to_vec())),
+            None => drop(kept.remove(&unit)),
+        }
+        Ok(())
+    }
+
+    fn reservations(&self, unit: [u8; 16]) -> Result<Option<Vec<u8>>> {
+        Ok(self.0.lock().unwrap().get(&unit).cloned())
+    }
+}
+
+/// What another host finds after a restart: the registered keys, and the status of its write.
+fn after_a_restart(aptpl: bool) -> (Vec<u64>, u8) {
+    let (kept, unit) = (Arc::new(Kept::default()), unit());
+    let start = || {
+        let lab = Lab::keeping(TargetConfig::new(crate::lab::TARGET), kept.clone());
+        for host in [HOST_A, HOST_B] {
+            lab.set(host, &[(0, &unit, Access::ReadWrite)]);
+        }
+        lab
+    };
+    let lab = start();
+    let mut a = lab.login(HOST_A);
+    assert!(reserve_out(&mut a, REGISTER, 0, (0, 0xa), aptpl).is_good());
+    assert!(reserve_out(&mut a, RESERVE, WRITE_EXCLUSIVE, (0xa, 0), false).is_good());
+    drop(lab);
+    let lab = start();
+    let mut b = lab.login(HOST_B);
+    (keys(&mut b), b.write(0, 0, &[2; 512]).status)
+}
+
+#[test]
+fn a_reservation_that_persists_through_power_loss_is_there_after_a_restart_and_no_other_is() {
+    assert_eq!(after_a_restart(true), (vec![0xa], CONFLICT));
+    assert_eq!(after_a_restart(false), (vec![], 0));
+}
+
+#[test]
+fn a_target_that_can_keep_nothing_refuses_to_promise_it() {
+    let (lab, _unit) = shared();
+    let mut a = lab.login(HOST_A);
+    assert!(!reserve_out(&mut a, REGISTER, 0, (0, 0xa), true).is_good());
+    assert!(keys(&mut a).is_empty());
+}
