@@ -18,6 +18,8 @@ pub(crate) struct UnitState<U> {
     pub uuid: [u8; 16],
     pub exclusion: Exclusion,
     mode: Mutex<ModeState>,
+    /// Whether anybody has changed the mode: looked at by each command, without the lock.
+    selected: AtomicBool,
     reservations: Mutex<Reservations>,
     /// Whether anything is registered or reserved: looked at before each command, without the lock.
     reserved: AtomicBool,
@@ -34,6 +36,7 @@ impl<U: LogicalUnit> UnitState<U> {
             uuid,
             exclusion: Exclusion::default(),
             mode: Mutex::default(),
+            selected: AtomicBool::new(false),
             reserved: AtomicBool::new(!reservations.is_clear()),
             reservations: Mutex::new(reservations),
             changing: Mutex::default(),
@@ -52,11 +55,12 @@ impl<U: LogicalUnit> UnitState<U> {
     }
 
     pub fn mode(&self) -> ModeState {
-        *lock(&self.mode)
+        if self.selected.load(SeqCst) { *lock(&self.mode) } else { ModeState::default() }
     }
 
     pub fn set_mode(&self, mode: ModeState) {
         let before = std::mem::replace(&mut *lock(&self.mode), mode);
+        self.selected.store(true, SeqCst);
         if before.thresholds != mode.thresholds {
             *lock(&self.watch) = Watch::default();
         }

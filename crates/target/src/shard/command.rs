@@ -107,8 +107,7 @@ impl<U: LogicalUnit> Server<U> {
             return Ok(());
         }
         let conn = &self.conns[c];
-        let (ports, through) = (conn.ports.clone(), conn.portal.group);
-        let viewpoint = Viewpoint::new(&ports, through, cache);
+        let viewpoint = Viewpoint::new(&conn.ports, conn.portal.group, cache);
         let view = slot.view(&self.common.config, &viewpoint);
         let mut takes = None;
         let sent = data.as_ref().map_or(0, |data| data.len() as u64);
@@ -240,7 +239,7 @@ impl<U: LogicalUnit> Server<U> {
         self.extents.clear();
         match at.slot.unit.direct_read(blocks.offset(), len, &mut self.extents) {
             Some(ticket) => {
-                let t = self.add(&at, Work::Read { ticket, has: blocks.bytes() });
+                let t = self.add(at, Work::Read { ticket, has: blocks.bytes() });
                 self.read_pieces(t, buf);
             }
             None => {
@@ -262,7 +261,7 @@ impl<U: LogicalUnit> Server<U> {
             self.extents.clear();
             if let Some(ticket) = at.slot.unit.direct_write(offset, len, &mut self.extents) {
                 data.truncate(len as usize);
-                let t = self.add(&at, Work::Write { ticket, inside, blocks, durability });
+                let t = self.add(at, Work::Write { ticket, inside, blocks, durability });
                 self.write_pieces(t, data);
                 return Ok(());
             }
@@ -283,9 +282,9 @@ impl<U: LogicalUnit> Server<U> {
 
     /// Has a worker carry a plan out.
     fn call(&mut self, mut at: Addressed<U>, plan: Plan, work: Work<U::Ticket>) {
-        let buf = at.data.take();
-        let t = self.add(&at, work);
-        self.call_for(t, plan, buf, at.cache);
+        let (buf, cache) = (at.data.take(), at.cache);
+        let t = self.add(at, work);
+        self.call_for(t, plan, buf, cache);
     }
 
     /// The same for a task that is there already.
@@ -317,12 +316,12 @@ impl<U: LogicalUnit> Server<U> {
     }
 
     fn flush_for(&mut self, at: Addressed<U>) {
-        let t = self.add(&at, Work::Elsewhere);
+        let t = self.add(at, Work::Elsewhere);
         self.make_durable(t, Outcome::good());
     }
 
     /// Enters a task that runs from now on.
-    fn add(&mut self, at: &Addressed<U>, work: Work<U::Ticket>) -> usize {
+    fn add(&mut self, at: Addressed<U>, work: Work<U::Ticket>) -> usize {
         let conn = &mut self.conns[at.c];
         conn.running += 1;
         let ordered = at.command.attribute == ORDERED;
@@ -330,7 +329,7 @@ impl<U: LogicalUnit> Server<U> {
         self.tasks.insert(Task {
             conn: at.c,
             tag: at.command.tag,
-            slot: at.slot.clone(),
+            slot: at.slot,
             format: at.format,
             cache: at.cache,
             takes: at.takes,
@@ -339,7 +338,7 @@ impl<U: LogicalUnit> Server<U> {
             aborted: false,
             fences: Vec::new(),
             work,
-            pieces: Vec::new(),
+            pieces: self.spare_pieces.pop().unwrap_or_default(),
             left: 0,
             failed: None,
         })

@@ -38,7 +38,7 @@ use std::sync::Arc;
 use task::Task;
 use umbra_base::{Extent, Instant};
 use umbra_iscsi::target::CloseReason;
-use umbra_ring::{BufPool, Completion, Config, Payload, Remote, Shard};
+use umbra_ring::{Buf, BufPool, Completion, Config, Payload, Remote, Shard};
 
 /// What a token stands for; its other bits say which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +89,8 @@ pub(crate) struct Server<U: LogicalUnit> {
     /// Connections by their number in the book.
     by_id: HashMap<u64, usize>,
     tasks: Slab<Task<U>>,
+    /// Empty lists of pieces, of tasks that are over.
+    spare_pieces: Vec<Vec<Option<Buf>>>,
     flushes: Slab<Flushes<U>>,
     /// Flushes by their unit's address.
     by_unit: HashMap<usize, usize>,
@@ -128,6 +130,7 @@ impl<U: LogicalUnit> Server<U> {
             conns: Slab::new(),
             by_id: HashMap::new(),
             tasks: Slab::new(),
+            spare_pieces: Vec::new(),
             flushes: Slab::new(),
             by_unit: HashMap::new(),
             files: Vec::new(),
@@ -283,18 +286,22 @@ impl<U: LogicalUnit> Server<U> {
         self.stop_listening();
         self.stopping = Some(fence);
     }
+}
 
-    /// A data file, as the ring knows it.
-    fn file(&mut self, file: &Arc<File>) -> std::io::Result<umbra_ring::File> {
-        if let Some((_, known)) = self.files.iter().find(|(other, _)| Arc::ptr_eq(other, file)) {
-            return Ok(known.clone());
-        }
-        let known = self.shard.file(file.try_clone()?);
-        // One store has one file; a target whose units change stores keeps those of now.
-        self.files.retain(|(other, _)| Arc::strong_count(other) > 1);
-        self.files.push((file.clone(), known.clone()));
-        Ok(known)
+/// The place of a data file among those that the ring knows; it is made known to it.
+fn known_file<U: LogicalUnit>(
+    files: &mut Vec<(Arc<File>, umbra_ring::File)>,
+    shard: &mut Shard<Message<U>>,
+    file: &Arc<File>,
+) -> std::io::Result<usize> {
+    if let Some(at) = files.iter().position(|(other, _)| Arc::ptr_eq(other, file)) {
+        return Ok(at);
     }
+    let known = shard.file(file.try_clone()?);
+    // One store has one file; a target whose units change stores keeps those of now.
+    files.retain(|(other, _)| Arc::strong_count(other) > 1);
+    files.push((file.clone(), known));
+    Ok(files.len() - 1)
 }
 
 /// The instant now, on the clock that the machines run on.

@@ -3,7 +3,7 @@
 //! What always holds: a task stays until nothing of it runs any more, aborted or not; only then its fences fall, so that
 //! whoever waits for one knows that the command can change nothing any more (design A1).
 
-use super::{Kind, Server, token};
+use super::{Kind, Server, known_file, token};
 use crate::exclusion::Inside;
 use crate::fence::Fence;
 use crate::outcome::Outcome;
@@ -72,7 +72,7 @@ impl<U: LogicalUnit> Server<U> {
                 Some(at) => {
                     task.pieces.push(None);
                     task.left += 1;
-                    self.shard.read(token(Kind::Piece, t, piece), &file, at, part);
+                    self.shard.read(token(Kind::Piece, t, piece), &self.files[file].1, at, part);
                 }
                 None => {
                     part.fill_zero();
@@ -98,18 +98,18 @@ impl<U: LogicalUnit> Server<U> {
             let task = &mut self.tasks[t];
             task.pieces.push(None);
             task.left += 1;
-            self.shard.write(token(Kind::Piece, t, piece), &file, extent.at.unwrap_or(u64::MAX), part);
+            let at = extent.at.unwrap_or(u64::MAX);
+            self.shard.write(token(Kind::Piece, t, piece), &self.files[file].1, at, part);
         }
     }
 
-    /// The file of a task's unit; without one the task has failed.
-    fn task_file(&mut self, t: usize) -> Option<umbra_ring::File> {
-        let file = self.tasks[t].slot.file.clone();
-        let file = match file {
-            Some(file) => self.file(&file),
+    /// The place among [`Server::files`] of the file of a task's unit; without one the task has failed.
+    fn task_file(&mut self, t: usize) -> Option<usize> {
+        let known = match &self.tasks[t].slot.file {
+            Some(file) => known_file(&mut self.files, &mut self.shard, file),
             None => Err(io::Error::other("a unit planned I/O on a file that it has not")),
         };
-        file.map_err(|error| self.tasks[t].failed = Some(error)).ok()
+        known.map_err(|error| self.tasks[t].failed = Some(error)).ok()
     }
 
     pub(super) fn piece_done(
@@ -197,7 +197,9 @@ impl<U: LogicalUnit> Server<U> {
 
     /// A task is over: its status goes out unless it was aborted, and its fences fall.
     pub(super) fn end_task(&mut self, t: usize, outcome: Outcome, buf: Option<Buf>) {
-        let task = self.tasks.remove(t);
+        let mut task = self.tasks.remove(t);
+        task.pieces.clear();
+        self.spare_pieces.push(std::mem::take(&mut task.pieces));
         let c = task.conn;
         let conn = &mut self.conns[c];
         conn.running -= 1;
