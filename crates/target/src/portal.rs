@@ -8,16 +8,36 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 use umbra_base::{Error, ErrorCode, Result};
 
-/// Listens on a TCP address; port 0 takes a free one. Returns the address.
+/// How long an address may still be taken by a predecessor that was killed: the kernel takes the ring of a dead process
+/// apart in the background, and its socket listens until then.
+const TAKEN_TIME: Duration = Duration::from_secs(3);
+const TRY_AGAIN: Duration = Duration::from_millis(20);
+
+/// Listens on a TCP address; port 0 takes a free one. Returns the address. Waits a moment for one that is taken.
 pub(crate) fn tcp(address: SocketAddr) -> Result<(OwnedFd, SocketAddr)> {
+    tcp_after(address, || thread::sleep(TRY_AGAIN))
+}
+
+/// The same, with what is done between two attempts.
+fn tcp_after(address: SocketAddr, mut pause: impl FnMut()) -> Result<(OwnedFd, SocketAddr)> {
     let listen = || {
         let listener = TcpListener::bind(address)?;
         let bound = listener.local_addr()?;
         Ok::<_, io::Error>((OwnedFd::from(listener), bound))
     };
-    listen().map_err(|error| Error::io(format!("listen on {address}"), error))
+    let until = Instant::now() + TAKEN_TIME;
+    loop {
+        match listen() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
+                pause();
+            }
+            done => return done.map_err(|error| Error::io(format!("listen on {address}"), error)),
+        }
+    }
 }
 
 /// Listens on a unix socket of mode 0600. A socket that nobody listens on is replaced.
@@ -50,4 +70,18 @@ fn remove_stale(path: &Path) -> Result<()> {
         return Err(taken.hint("another array runs there; stop it first"));
     }
     fs::remove_file(path).map_err(|error| Error::io(format!("remove the stale socket {name}"), error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_a_dying_predecessor_still_has_is_taken_over_when_it_lets_go() {
+        let predecessor = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = predecessor.local_addr().unwrap();
+        let mut held = Some(predecessor);
+        let (_listener, bound) = tcp_after(address, || drop(held.take())).unwrap();
+        assert_eq!((bound, held.is_none()), (address, true));
+    }
 }
