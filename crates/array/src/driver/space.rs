@@ -4,9 +4,9 @@
 //!   store: a writer that found no room, or its background thread, once a second
 //!      |  give_something_up
 //!      v
-//!   1 what is doomed already leaves the pool          2 else the next expendable set goes:
-//!                                                       catalogue (change lock) -> its devices leave the pool
-//!                                                                              \-> herald: its hosts are told
+//!   1 what is doomed already leaves the pool          3 else the next expendable set goes:
+//!   2 else all ROD tokens go, with the points in        catalogue (change lock) -> its devices leave the pool
+//!     time that they keep                                                      \-> herald: its hosts are told
 //! ```
 //!
 //! Why it cannot hang. The one who calls may be the write of a host, and holds the store's lock of those who ask. So
@@ -61,6 +61,14 @@ impl SpacePolicy for GiveUp {
         let Some(array) = self.array.upgrade() else { return false };
         if array.bury_doomed() {
             return true;
+        }
+        // Hosts copy by themselves what a token would have copied for them; nothing else is lost with it.
+        if array.front().give_up_tokens() {
+            let subject = json!({ "for": "want of space" });
+            self.audit.record(Principal::of_this_process(), "give_up_tokens", &subject, Ok("deleted"));
+            if array.bury_doomed() {
+                return true;
+            }
         }
         match array.give_up_a_set() {
             Ok(None) => false,
@@ -135,8 +143,8 @@ impl Array {
         Ok(None)
     }
 
-    /// Originals come before copies: where space is low no new set begins.
-    pub(super) fn has_room_for_a_set(&self) -> Result<()> {
+    /// Originals come before copies: where space is low no new set begins, nor any other copy.
+    pub(super) fn has_room_for(&self, what: &str) -> Result<()> {
         let usage = self.store().usage();
         if usage.mode != Mode::ReadWrite {
             let text = format!("the pool takes no changes: it is {:?}", usage.mode);
@@ -145,8 +153,8 @@ impl Array {
         let low = self.thresholds().level(usage.data_used, usage.data_total) != Level::Plenty;
         let metadata_limit = usage.metadata_total.saturating_mul(limits::METADATA_FULL_PERCENT);
         match (low, usage.metadata_used.saturating_mul(100) > metadata_limit) {
-            (true, _) => Err(too_full("data", usage.data_used, usage.data_total)),
-            (_, true) => Err(too_full("metadata", usage.metadata_used, usage.metadata_total)),
+            (true, _) => Err(too_full(what, "data", usage.data_used, usage.data_total)),
+            (_, true) => Err(too_full(what, "metadata", usage.metadata_used, usage.metadata_total)),
             _ => Ok(()),
         }
     }
@@ -199,8 +207,8 @@ impl Array {
     }
 }
 
-fn too_full(what: &str, used: u64, total: u64) -> Error {
-    let text = format!("{used} of the pool's {total} {what} blocks are used: too full for a new set");
+fn too_full(what: &str, of: &str, used: u64, total: u64) -> Error {
+    let text = format!("{used} of the pool's {total} {of} blocks are used: too full for {what}");
     Error::new(ErrorCode::InsufficientStorage, text)
         .hint("delete sets or LUNs that nobody needs, or extend the pool (`umbra pool extend`)")
         .param("used", used)

@@ -10,6 +10,7 @@ use crate::{
     model::{Access, Catalogue, Change, SnapshotSet, Thin, UnixNanos},
     rules::{begin::NewSet, fixture::id, lun::NewLun},
     secrets::Secrets,
+    unit::Unit,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -148,6 +149,8 @@ pub struct Memory {
     pub command: Mutex<()>,
     /// Fences that were begun.
     pub fences: AtomicUsize,
+    /// What tokens keep.
+    pub tokens: Mutex<Vec<Arc<Unit>>>,
 }
 
 impl Memory {
@@ -171,6 +174,9 @@ impl Front for Memory {
         true
     }
     fn drop_sessions(&self, _: &str) {}
+    fn give_up_tokens(&self) -> bool {
+        !mem::take(&mut *lock(&self.tokens)).is_empty()
+    }
     fn sessions(&self) -> Vec<Session> {
         Vec::new()
     }
@@ -317,6 +323,13 @@ impl Bench {
         self.array.store().set_policy(Arc::new(GiveUp::new(&self.array, Arc::new(audit))));
     }
 
+    /// A LUN as the target has it.
+    pub fn unit(&self, key: &str) -> Unit {
+        let lun = self.array.lun(key).unwrap();
+        let me = Arc::downgrade(&self.array);
+        Unit::open(self.array.store(), thin_id(lun.thin), lun.size_bytes, me).unwrap()
+    }
+
     pub fn volume(&self, key: &str) -> Arc<dyn Volume> {
         let lun = self.array.lun(key).unwrap();
         self.array.store().open(thin_id(lun.thin), lun.size_bytes).unwrap()
@@ -345,6 +358,14 @@ impl Bench {
         self.array.store().open(thin_id(thin), 1 << 20).unwrap().read(0, &mut bytes).unwrap();
         assert!(bytes.iter().all(|byte| *byte == bytes[0]));
         bytes[0]
+    }
+
+    /// Does what the reaper would do with what it was given.
+    pub fn bury(&self) {
+        while let Some(thin) = self.array.reaper.take() {
+            self.array.bury_thin(thin).unwrap();
+            self.array.reaper.done();
+        }
     }
 
     /// Does what the reaper would do.
