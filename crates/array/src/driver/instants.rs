@@ -13,6 +13,7 @@
 
 use super::{Array, lock, present::thin_id};
 use crate::{
+    limits,
     model::Thin,
     unit::{Instants, Unit},
 };
@@ -20,7 +21,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, Weak},
 };
-use umbra_base::{Result, limits::HOLD_MAX};
+use umbra_base::{Error, ErrorCode, Result, limits::HOLD_MAX};
 use umbra_store::{Difference, Snapshot, ThinId};
 use umbra_target::LogicalUnit;
 
@@ -79,6 +80,17 @@ impl Array {
         Ok(self.store().changed(copy, origin, 0)? == Difference::default())
     }
 
+    /// A host can make tokens without end, and the pool's format counts cuts to 24 bits.
+    fn has_a_cut_to_spare(&self) -> Result<()> {
+        match self.store().cuts_left() {
+            left if left <= limits::CUTS_FOR_SETS => {
+                let text = format!("the pool takes {left} more cuts, which are kept for sets");
+                Err(Error::new(ErrorCode::LimitReached, text))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Cuts a copy of a device, in memory: it need not outlive the process.
     fn cut_hidden(&self, origin: ThinId, copy: ThinId) -> Result<()> {
         let hold = self.store().hold(&[origin], HOLD_MAX)?;
@@ -95,6 +107,7 @@ impl Instants for Array {
             return Ok(newest);
         }
         self.has_room_for("a point in time")?;
+        self.has_a_cut_to_spare()?;
         let thin = self.take_hidden()?;
         let made = self
             .cut_hidden(origin, thin_id(thin))

@@ -150,7 +150,10 @@ fn blocks_are_shared_where_both_ends_lie_alike_and_copied_where_not() {
     assert!(use_it(&mut raw, 1, &token, &[(100, 30)]).is_good());
     assert_eq!(two.destination.shared(), 2 * 4096);
     let found = two.destination.contents();
-    assert_eq!((blocks(&found, 9, 30), blocks(&found, 100, 30)), (&data[512..31 * 512], &data[512..31 * 512]));
+    assert_eq!(
+        (blocks(&found, 9, 30), blocks(&found, 100, 30)),
+        (&data[512..31 * 512], &data[512..31 * 512])
+    );
     let around = [0, 8, 39, 99, 130].map(|block| found[block * 512]);
     assert_eq!(around, [0; 5], "nothing else was written");
 }
@@ -319,8 +322,7 @@ fn a_write_protected_or_reserved_unit_takes_no_token() {
 #[test]
 fn a_host_makes_so_many_tokens_and_others_can_still() {
     let (two, mut raw, _) = two();
-    let many: Vec<Token> =
-        (0..limits::TOKENS_PER_HOST).map(|_| token(&mut raw, 0, &[(0, 8)])).collect();
+    let many: Vec<Token> = (0..limits::TOKENS_PER_HOST).map(|_| token(&mut raw, 0, &[(0, 8)])).collect();
     assert_eq!(populate(&mut raw, 0, 9, LONG, &[(0, 8)]).sense, [0x0a, 0x55, 0x0d]);
     assert_eq!(two.source.points(), many.len());
     two.lab.set(HOST_B, &[(5, &two.source, Access::ReadWrite)]);

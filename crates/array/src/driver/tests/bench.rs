@@ -19,7 +19,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -45,6 +45,8 @@ pub enum PowerCut {
 pub struct Fuse {
     cut: PowerCut,
     steps: AtomicUsize,
+    /// Cuts that are said to have been made before.
+    pub cuts_taken: AtomicU32,
 }
 
 impl Fuse {
@@ -114,6 +116,9 @@ impl LunStore for FusedStore {
     }
     fn extend(&self, to: umbra_store::Extend) -> Result<()> {
         self.1.step(|| self.0.extend(to))
+    }
+    fn cuts_left(&self) -> u32 {
+        self.0.cuts_left() - self.1.cuts_taken.load(SeqCst)
     }
     fn end_waiting(&self) {
         self.0.end_waiting();
@@ -222,7 +227,7 @@ impl Bench {
     }
 
     pub fn in_dir(dir: TempDir, cut: PowerCut) -> Result<Bench> {
-        let fuse = Arc::new(Fuse { cut, steps: AtomicUsize::new(0) });
+        let fuse = Arc::new(Fuse { cut, steps: AtomicUsize::new(0), cuts_taken: AtomicU32::new(0) });
         let (front, clock) = (Arc::new(Memory::default()), Arc::new(HandClock::default()));
         let array = start(&dir, &fuse, &front, &clock)?;
         Ok(Bench { dir, array, front, clock, fuse })

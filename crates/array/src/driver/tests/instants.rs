@@ -3,7 +3,7 @@
 
 use super::bench::{Bench, PowerCut, set_id};
 use crate::{limits, unit::Unit};
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering::SeqCst};
 use umbra_base::ErrorCode;
 use umbra_target::{LogicalUnit, MediumError};
 
@@ -111,6 +111,18 @@ fn whatever_dies_no_point_in_time_is_left_after_the_start() {
     assert_eq!((bench.read("data"), bench.read("other")), (9, 1));
     let point = bench.unit("data").point_in_time().unwrap();
     assert_eq!(first_byte(&point), 9);
+}
+
+#[test]
+fn tokens_leave_the_last_cuts_of_the_pool_to_sets() {
+    let bench = bench();
+    let taken = bench.array.store().cuts_left() - limits::CUTS_FOR_SETS;
+    bench.fuse.cuts_taken.store(taken - 1, SeqCst);
+    let last = bench.unit("data").point_in_time().unwrap();
+    assert!(Arc::ptr_eq(&last, &bench.unit("data").point_in_time().unwrap()), "nothing was written: no cut");
+    bench.write("data", 2);
+    assert!(bench.unit("data").point_in_time().is_err());
+    bench.set(0x91, &["data"]);
 }
 
 #[test]
