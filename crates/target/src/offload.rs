@@ -1,5 +1,5 @@
-//! Copy offload by ROD tokens, on a worker: POPULATE TOKEN, WRITE USING TOKEN, REPORT ALL ROD TOKENS (SPC-4 section 5.17, SBC-3
-//! sections 5.7 and 5.46).
+//! Copy offload by ROD tokens, on a worker: POPULATE TOKEN, WRITE USING TOKEN, REPORT ALL ROD TOKENS (SPC-4 section
+//! 5.17, SBC-3 sections 5.7 and 5.46).
 //!
 //! ```text
 //!   POPULATE TOKEN:     the unit's point in time + ranges + random bytes --> Token, told by RECEIVE ROD TOKEN INFORMATION
@@ -8,13 +8,13 @@
 //!
 //! Whose right a token is: whoever presents all of its bytes may write what it stands for to a unit that he may write,
 //! whether or not he sees the unit that it was made of. That is what tokens are for, hosts pass them on to each other.
-//! What design A1 takes from a host ends its tokens with it: they are revoked when the initiator that made them loses the unit
-//! (mask, delete, takeover), wherever they have gone meanwhile, so that no host reads through a token what it may read no more.
-//! The initiator's own uses are behind the fence that takes the unit away; those of others end with the step that they are
-//! in. A session that ends, or a reset, ends no token.
+//! What design A1 takes from a host ends its tokens with it: they are revoked when the initiator that made them loses
+//! the unit (mask, delete, takeover), wherever they have gone meanwhile, so that no host reads through a token what it
+//! may read no more. The initiator's own uses are behind the fence that takes the unit away; those of others end with
+//! the step that they are in. A session that ends, or a reset, ends no token.
 //!
-//! What always holds: a token stands for one instant between the command that made it and its status; a use goes on only while
-//! its token lives.
+//! What always holds: a token stands for one instant between the command that made it and its status; a use goes on
+//! only while its token lives.
 
 use crate::common::Common;
 use crate::copy::{Entry, Trouble};
@@ -177,8 +177,8 @@ impl<U: LogicalUnit> Run<'_, U> {
         Ok(true)
     }
 
-    /// The steps of a piece. All but the first and the last begin and end with a block of the store, so that whole blocks of
-    /// any size can be shared.
+    /// The steps of a piece. All but the first and the last begin and end with a block of the store, so that whole
+    /// blocks of any size can be shared.
     fn steps(&self, piece: Piece) -> impl Iterator<Item = Move> + use<U> {
         let block = (u64::from(self.unit().allocation_bytes()) / BLOCK).max(1);
         let step = (TOKEN_STEP / BLOCK / block).max(1) * block;

@@ -77,9 +77,9 @@ impl<U: LogicalUnit> Target<U> {
         }
     }
 
-    /// Sets what `initiator` sees, as a whole. A fence (design A1): when this returns, no earlier command of the initiator to
-    /// a LUN that was removed, replaced or made read-only can still change it. Sessions get unit attentions. ROD tokens that
-    /// it made of a unit that it sees no more are revoked, whoever has them.
+    /// Sets what `initiator` sees, as a whole. A fence (design A1): when this returns, no earlier command of the
+    /// initiator to a LUN that was removed, replaced or made read-only can still change it. Sessions get unit
+    /// attentions. ROD tokens that it made of a unit that it sees no more are revoked, whoever has them.
     pub fn set_luns(&self, initiator: &str, luns: Vec<LunEntry<U>>) {
         let host = self.common.host_or_new(initiator);
         let _one_change_at_a_time = lock(&host.changing);
@@ -100,8 +100,8 @@ impl<U: LogicalUnit> Target<U> {
         }
     }
 
-    /// Revokes all ROD tokens and lets go of what they keep: space is needed. False: there were none. Waits for nothing; a
-    /// WRITE USING TOKEN under way ends with its present step, and lets go then.
+    /// Revokes all ROD tokens and lets go of what they keep: space is needed. False: there were none. Waits for
+    /// nothing; a WRITE USING TOKEN under way ends with its present step, and lets go then.
     pub fn give_up_tokens(&self) -> bool {
         self.common.revoke_tokens(|_| true)
     }
@@ -152,7 +152,8 @@ impl<U: LogicalUnit> Target<U> {
         self.common.book.sessions()
     }
 
-    /// Closes the portals, ends all connections, and waits until nothing runs. ROD tokens end. Units are not flushed here.
+    /// Closes the portals, ends all connections, and waits until nothing runs. ROD tokens end. Units are not flushed
+    /// here.
     pub fn shutdown(&self) {
         self.common.book.close();
         for path in lock(&self.sockets).drain(..) {

@@ -6,8 +6,8 @@
 //!                                                        +-> revoked: its maker lost the unit, or room is needed
 //! ```
 //! What always holds: a token is found only by all of its bytes, the secret ones included; one that is in use does not
-//! expire; one that has ended never comes back, and says why for as long as it is remembered. Tokens die with the target.
-//! What they stand for is handed back where it ends, so that it is dropped without the table's lock.
+//! expire; one that has ended never comes back, and says why for as long as it is remembered. Tokens die with the
+//! target. What they stand for is handed back where it ends, so that it is dropped without the table's lock.
 
 use crate::limits::{TOKENS, TOKENS_ENDED, TOKENS_PER_HOST};
 use std::collections::{HashMap, VecDeque};
@@ -61,9 +61,9 @@ impl<T> Default for Tokens<T> {
 }
 
 impl<T: Clone> Tokens<T> {
-    /// A number for a host's next token. Of a host that has as many as it may, the token goes whose last use is the longest
-    /// ago; without a used one the host is refused, so that no host drives out what another is about to use. Those
-    /// that are being made at that moment are not counted: there are never more of them than workers.
+    /// A number for a host's next token. Of a host that has as many as it may, the token goes whose last use is the
+    /// longest ago; without a used one the host is refused, so that no host drives out what another is about to use.
+    /// Those that are being made at that moment are not counted: there are never more of them than workers.
     pub fn begin(&mut self, host: &str) -> Result<(u64, Option<T>), Sense> {
         let of_host = self.live.values().filter(|held| held.maker.host == host).count();
         let mut room = None;
@@ -88,8 +88,8 @@ impl<T: Clone> Tokens<T> {
         self.live.insert(token, held);
     }
 
-    /// What a token stands for, to whoever presents it: the token is the right (SPC-4 section 5.17). [`Tokens::end_use`] must
-    /// follow.
+    /// What a token stands for, to whoever presents it: the token is the right (SPC-4 section 5.17).
+    /// [`Tokens::end_use`] must follow.
     pub fn begin_use(&mut self, now: Instant, token: &Token) -> Result<T, Sense> {
         match self.live.get_mut(token) {
             Some(held) if !held.is_due(now) => {

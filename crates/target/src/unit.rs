@@ -51,9 +51,9 @@ pub trait LogicalUnit: Send + Sync + 'static {
     fn has_points_in_time(&self) -> bool {
         false
     }
-    /// The unit as it is at one instant of this call, whatever is written to it later, at no cost but metadata; everything
-    /// acknowledged before the call is in it. It is only read and shared from, and ends when it is dropped, which waits for
-    /// nothing. It need not outlive the process.
+    /// The unit as it is at one instant of this call, whatever is written to it later, at no cost but metadata;
+    /// everything acknowledged before the call is in it. It is only read and shared from, and ends when it is dropped,
+    /// which waits for nothing. It need not outlive the process.
     fn point_in_time(&self) -> Result<Arc<Self>, MediumError> {
         Err(MediumError::Io("the unit has no points in time".into()))
     }

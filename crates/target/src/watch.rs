@@ -1,5 +1,5 @@
-//! What is looked at from time to time: thresholds of thin provisioning (SBC-3 section 4.7.3, design A5), by the space of units
-//! for which somebody set one; tokens whose time is up.
+//! What is looked at from time to time: thresholds of thin provisioning (SBC-3 section 4.7.3, design A5), by the space
+//! of units for which somebody set one; tokens whose time is up.
 
 use crate::common::Common;
 use crate::message::{AtUnit, Message, post};

@@ -1,4 +1,5 @@
-//! Points in time of LUNs, for ROD tokens: thin snapshots that the catalogue does not know, and that nobody but a token sees.
+//! Points in time of LUNs, for ROD tokens: thin snapshots that the catalogue does not know, and that nobody but a token
+//! sees.
 //!
 //! ```text
 //!   token made --> nothing was written since the last one? that one serves as well
@@ -6,10 +7,10 @@
 //!   last token of it gone --> Unit dropped --> reaper: deleted, its id free for the next
 //! ```
 //!
-//! What always holds: every id comes from the block that the catalogue has reserved, and is never a LUN's, so that whatever a
-//! crash leaves of them is an orphan that the next start deletes; an id is handed out again only when its last device has
-//! left the pool and nobody has it open. They come after everything else (A7): none is made where no set may begin, and all
-//! of them go before any set does.
+//! What always holds: every id comes from the block that the catalogue has reserved, and is never a LUN's, so that
+//! whatever a crash leaves of them is an orphan that the next start deletes; an id is handed out again only when its
+//! last device has left the pool and nobody has it open. They come after everything else (A7): none is made where no
+//! set may begin, and all of them go before any set does.
 
 use super::{Array, lock, present::thin_id};
 use crate::{
@@ -75,7 +76,8 @@ impl Array {
         Ok(thins[0])
     }
 
-    /// Whether a LUN's device is what a copy of it is. Neither is looked at as a whole: trees that share their root are one.
+    /// Whether a LUN's device is what a copy of it is. Neither is looked at as a whole: trees that share their root are
+    /// one.
     fn is_unchanged(&self, origin: ThinId, copy: ThinId) -> Result<bool> {
         Ok(self.store().changed(copy, origin, 0)? == Difference::default())
     }

@@ -8,7 +8,8 @@
 //!
 //! The order survives a crash between any two steps: a device is in the pool before the catalogue knows it (else an
 //! orphan, collected at start), and out of the catalogue before it leaves the pool (else doomed, deleted at start).
-//! Fences come after the commit: a crash between ends every session. Points in time for ROD tokens go without a commit ([`instants`]).
+//! Fences come after the commit: a crash between ends every session. Points in time for ROD tokens go without a commit
+//! ([`instants`]).
 //!
 //! What always holds: nobody who has the change lock waits for a fence, or for a write of a host; so whoever looks for
 //! room in a full pool gets it ([`space`]). Hosts are shown the newest catalogue, never an older one after a newer.

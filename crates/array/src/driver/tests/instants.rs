@@ -1,5 +1,5 @@
-//! Points in time for ROD tokens, on the real pool: what they cost, how long they live, what a crash leaves of them. The pool
-//! has 64 MiB, its blocks 64 KiB.
+//! Points in time for ROD tokens, on the real pool: what they cost, how long they live, what a crash leaves of them.
+//! The pool has 64 MiB, its blocks 64 KiB.
 
 use super::bench::{Bench, PowerCut, set_id};
 use crate::{limits, unit::Unit};
