@@ -219,7 +219,9 @@ impl LogicalUnit for MemoryUnit {
         true
     }
 
+    /// It waits where writes do.
     fn point_in_time(&self) -> Result<Arc<Self>, MediumError> {
+        let _inside = self.gate();
         self.failing()?;
         let blocks = RwLock::new(self.blocks.read().unwrap().clone());
         let points = self.points.clone();

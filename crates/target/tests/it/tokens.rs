@@ -43,11 +43,16 @@ fn cdb(action: u8, id: u32, length: usize) -> [u8; 16] {
     cdb
 }
 
-fn populate(raw: &mut Raw, lun: u16, id: u32, seconds: u32, ranges: &[Range]) -> Done {
+fn start_populate(raw: &mut Raw, lun: u16, id: u32, seconds: u32, ranges: &[Range]) -> u32 {
     let mut header = vec![0; 16];
     header[4..8].copy_from_slice(&seconds.to_be_bytes());
     let list = list(header, ranges);
-    raw.run(lun, &cdb(0x10, id, list.len()), Some(&list), 0)
+    raw.start(lun, &cdb(0x10, id, list.len()), Some(&list), 0)
+}
+
+fn populate(raw: &mut Raw, lun: u16, id: u32, seconds: u32, ranges: &[Range]) -> Done {
+    let tag = start_populate(raw, lun, id, seconds, ranges);
+    raw.finish(tag)
 }
 
 /// RECEIVE ROD TOKEN INFORMATION.
@@ -239,6 +244,25 @@ fn a_token_may_be_passed_on_and_ends_where_its_maker_loses_the_lun() {
     assert_eq!(use_it(&mut other, 5, &token, &[(0, 128)]).sense, REVOKED);
     two.lab.set(HOST_A, &[(0, &two.source, Access::ReadWrite)]);
     assert_eq!(use_it(&mut other, 5, &token, &[(0, 128)]).sense, REVOKED, "it does not come back");
+}
+
+#[test]
+fn a_token_that_is_being_made_while_its_lun_is_masked_ends_with_the_others() {
+    let (two, mut raw, _) = two();
+    two.source.hold_writes();
+    let tag = start_populate(&mut raw, 0, 1, LONG, &[(0, 8)]);
+    two.source.wait_for_held(1);
+    thread::scope(|scope| {
+        let fence = scope.spawn(|| {
+            two.lab.set(HOST_A, &[(1, &two.destination, Access::ReadWrite)]);
+            two.source.points()
+        });
+        two.lab.login(HOST_B).give_others_time();
+        assert!(!fence.is_finished(), "the fence did not wait for what makes a token");
+        two.source.release_writes();
+        assert!(raw.finish(tag).is_good());
+        assert_eq!(fence.join().unwrap(), 0, "the token outlived the LUN");
+    });
 }
 
 #[test]
