@@ -35,7 +35,7 @@ pub const LEASE_MAX: Duration = Duration::from_secs(600);
 pub const METADATA_FULL_PERCENT: u64 = 95;
 /// Devices that one search for room deletes at most: those of a whole set.
 pub const BURIED_AT_ONCE: usize = 2 * umbra_base::limits::LUNS_PER_SET;
-/// A search for room waits so long for a device that is being deleted already, a clean stop for all of them.
+/// A search for room waits so long for a device that is being deleted already.
 pub const BURIAL: Duration = Duration::from_secs(1);
 /// Percents that thresholds of space may have.
 pub const PERCENTS: std::ops::RangeInclusive<u8> = 1..=100;

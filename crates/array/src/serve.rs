@@ -215,10 +215,8 @@ impl Server {
         self.store.end_waiting();
         self.runtime.block_on(self.management.end())?;
         self.target.shutdown();
-        // What tokens kept has no name: what is left of it now is an orphan of the next start.
-        if !self.array.wait_reaped(limits::BURIAL) {
-            tracing::warn!("devices that nobody needs stay in the pool until the next start");
-        }
+        // What tokens kept stands in no catalogue: what was left of it would be orphans at the next start.
+        self.array.bury_all();
         self.background.stop();
         let closed = self.store.close();
         self.runtime.shutdown_timeout(limits::STOP_GRACE);

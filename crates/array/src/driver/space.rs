@@ -120,6 +120,11 @@ impl Array {
         buried || self.reaper.is_at_work() && self.reaper.wait_idle(limits::BURIAL)
     }
 
+    /// The same until nothing is left to delete, or something cannot be deleted: before a clean stop.
+    pub fn bury_all(&self) {
+        while self.bury_doomed() {}
+    }
+
     /// Gives up the first expendable set that nobody is busy with. Its devices are with the reaper afterwards.
     fn give_up_a_set(&self) -> Result<Option<Arc<SnapshotSet>>> {
         for id in expendable(&self.catalogue()) {
