@@ -42,6 +42,9 @@ pub trait Front: Send + Sync + 'static {
     /// Ends the sessions of an initiator that is no host any more.
     fn drop_sessions(&self, initiator: &str);
 
+    /// Ends all ROD tokens and lets go of the points in time that they keep; waits for nothing. False: there were none.
+    fn give_up_tokens(&self) -> bool;
+
     /// Who is logged in.
     fn sessions(&self) -> Vec<Session>;
 }

@@ -9,7 +9,7 @@
 //! [`model`], [`rules`] and [`leases`] decide, without I/O; the driver carries decisions out in an order that survives
 //! a crash between any two steps: a thin device is durable before the catalogue knows it, and the catalogue has given
 //! it up before it leaves the pool. What always holds: what a host sees is what the catalogue says, and what the pool
-//! holds is what the catalogue needs plus what it has doomed.
+//! holds is what the catalogue needs plus what it has doomed, and the points in time that ROD tokens keep.
 
 #![forbid(unsafe_code)]
 

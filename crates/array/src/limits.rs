@@ -14,6 +14,9 @@ pub const LUN_NUMBERS: u16 = 255;
 pub const GRAVES: usize = 4_096;
 /// Largest device id of the pool format (24 bits).
 pub const THIN_MAX: u32 = (1 << 24) - 1;
+/// Cuts of the pool, of the 16 777 215 that its format has, that are kept for sets: hosts that copy by ROD tokens take
+/// none when fewer are left.
+pub const CUTS_FOR_SETS: u32 = 1 << 22;
 /// Device ids reserved in one catalogue commit; at most so many are skipped by a crash or restart.
 pub const THIN_RESERVE: u32 = 64;
 /// LUN sizes are whole multiples of this: the physical block that LUNs report.

@@ -30,6 +30,10 @@ impl Front for TargetFront {
         self.0.drop_sessions(initiator);
     }
 
+    fn give_up_tokens(&self) -> bool {
+        self.0.give_up_tokens()
+    }
+
     fn sessions(&self) -> Vec<Session> {
         let session =
             |info: umbra_target::SessionInfo| Session { initiator: info.initiator, peer: info.peer };

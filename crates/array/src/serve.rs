@@ -215,6 +215,8 @@ impl Server {
         self.store.end_waiting();
         self.runtime.block_on(self.management.end())?;
         self.target.shutdown();
+        // What tokens kept stands in no catalogue: what was left of it would be orphans at the next start.
+        self.array.bury_all();
         self.background.stop();
         let closed = self.store.close();
         self.runtime.shutdown_timeout(limits::STOP_GRACE);

@@ -1,9 +1,21 @@
 //! A LUN's bytes, between the pool's word for them and the target's.
 
-use std::{fmt, fs::File, sync::Arc};
+use std::{
+    fmt,
+    fs::File,
+    sync::{Arc, Weak},
+};
 use umbra_base::{Error, ErrorCode, Extent};
 use umbra_store::{LunStore, Share, ThinId, Ticket, Volume};
 use umbra_target::{LogicalUnit, MappedRun, MediumError, Space};
+
+/// Who makes points in time of devices, and takes them away.
+pub trait Instants: Send + Sync + 'static {
+    /// A device of this size, as it is now.
+    fn point_in_time(&self, origin: ThinId, size_bytes: u64) -> umbra_base::Result<Arc<Unit>>;
+    /// Nobody needs this one any more. Waits for nothing.
+    fn let_go(&self, copy: ThinId);
+}
 
 /// A thin device as a logical unit.
 pub struct Unit {
@@ -12,6 +24,20 @@ pub struct Unit {
     volume: Arc<dyn Volume>,
     file: Option<Arc<File>>,
     block_bytes: u32,
+    instants: Weak<dyn Instants>,
+    /// Of a point in time, whose device goes with it.
+    hidden: Option<LetGo>,
+}
+
+/// Lets go of a hidden device when dropped.
+struct LetGo(ThinId, Weak<dyn Instants>);
+
+impl Drop for LetGo {
+    fn drop(&mut self) {
+        if let Some(instants) = self.1.upgrade() {
+            instants.let_go(self.0);
+        }
+    }
 }
 
 /// What WRITE ATOMIC takes: seventeen blocks of the smallest size, of the 42 that the store flips at once.
@@ -24,11 +50,32 @@ impl fmt::Debug for Unit {
 }
 
 impl Unit {
-    /// A thin device of `size_bytes` as a unit.
-    pub fn open(store: &Arc<dyn LunStore>, id: ThinId, size_bytes: u64) -> umbra_base::Result<Self> {
+    /// The thin device of a LUN of `size_bytes` as a unit.
+    pub fn open(
+        store: &Arc<dyn LunStore>,
+        id: ThinId,
+        size_bytes: u64,
+        instants: Weak<dyn Instants>,
+    ) -> umbra_base::Result<Self> {
         let (volume, file) = (store.open(id, size_bytes)?, store.data_file());
         let block_bytes = u32::try_from(store.usage().block_bytes).unwrap_or(u32::MAX);
-        Ok(Unit { store: store.clone(), id, volume, file, block_bytes })
+        Ok(Unit { store: store.clone(), id, volume, file, block_bytes, instants, hidden: None })
+    }
+
+    /// The same of a device that goes with the unit.
+    pub fn hidden(
+        store: &Arc<dyn LunStore>,
+        id: ThinId,
+        size_bytes: u64,
+        instants: Weak<dyn Instants>,
+    ) -> umbra_base::Result<Self> {
+        let unit = Unit::open(store, id, size_bytes, instants.clone())?;
+        Ok(Unit { hidden: Some(LetGo(id, instants)), ..unit })
+    }
+
+    /// Its device.
+    pub fn id(&self) -> ThinId {
+        self.id
     }
 }
 
@@ -63,6 +110,16 @@ impl LogicalUnit for Unit {
             Err(error) if error.code() == ErrorCode::HoldWritesTimeout => Ok(false),
             Err(error) => Err(medium(error)),
         }
+    }
+
+    fn has_points_in_time(&self) -> bool {
+        self.hidden.is_none()
+    }
+
+    fn point_in_time(&self) -> Result<Arc<Self>, MediumError> {
+        let stopping = || Error::new(ErrorCode::BadState, "the array stops");
+        let instants = self.instants.upgrade().ok_or_else(stopping).map_err(medium)?;
+        instants.point_in_time(self.id, self.size_bytes()).map_err(medium)
     }
 
     fn space(&self) -> Option<Space> {

@@ -215,6 +215,10 @@ impl LunStore for ThinPoolStore {
         Ok(self.core.pool().details(id)?.mapped_blocks)
     }
 
+    fn cuts_left(&self) -> u32 {
+        self.core.pool().cuts_left()
+    }
+
     fn end_waiting(&self) {
         self.core.room.end();
     }

@@ -72,6 +72,9 @@ pub trait LunStore: Send + Sync + 'static {
     /// How many blocks the device maps, shared ones included.
     fn mapped_blocks(&self, id: ThinId) -> Result<u64>;
 
+    /// How many cuts the store still takes: the pool's format has an end of them.
+    fn cuts_left(&self) -> u32;
+
     /// The file on which the extents of the direct door lie; `None`: there is no direct door.
     fn data_file(&self) -> Option<Arc<std::fs::File>>;
 

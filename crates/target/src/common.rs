@@ -1,11 +1,13 @@
-//! What all shards of a target and its handle share. None of it is touched for a command.
+//! What all shards of a target and its handle share. None of it is touched for a read or write.
 
 use crate::book::{Book, Place, SessionInfo};
 use crate::config::{Directory, Keeper, TargetConfig};
 use crate::fence::Fence;
 use crate::host::Host;
 use crate::message::{Message, post};
+use crate::offload::Source;
 use crate::slot::{LunMap, Slot, lock};
+use crate::tokens::Tokens;
 use crate::unit::{LogicalUnit, LunEntry};
 use crate::unit_state::UnitState;
 use std::collections::HashMap;
@@ -31,6 +33,7 @@ pub(crate) struct Common<U: LogicalUnit> {
     pub changers: Workers,
     /// How many there are.
     pub shards: usize,
+    pub tokens: Mutex<Tokens<Source<U>>>,
     remotes: OnceLock<Vec<Remote<Message<U>>>>,
     /// By the initiator's name in lower case.
     hosts: Mutex<HashMap<String, Arc<Host<U>>>>,
@@ -54,6 +57,7 @@ impl<U: LogicalUnit> Common<U> {
             workers: Arc::new(workers),
             changers,
             shards,
+            tokens: Mutex::default(),
             remotes: OnceLock::new(),
             hosts: Mutex::default(),
             units: Mutex::default(),

@@ -7,10 +7,12 @@
 use crate::limits::CHUNK;
 use crate::slot::{Slot, lock};
 use crate::slow::{Run, Viewer, with_scratch};
-use crate::unit::LogicalUnit;
+use crate::unit::{LogicalUnit, MediumError};
 use std::sync::Arc;
-use umbra_scsi::copy::{self, End, Form, Keep, ListId, Move, Operations, Place, Progress, Request, Service};
-use umbra_scsi::{Access, Sense};
+use umbra_scsi::copy::{
+    self, End, Form, Keep, ListId, Move, Operations, Place, Progress, Request, Service, Token,
+};
+use umbra_scsi::{Access, Durability, Sense};
 
 impl<U: LogicalUnit> Run<'_, U> {
     pub(crate) fn extended_copy(&self, form: Form, list: &[u8]) -> Result<(), Sense> {
@@ -24,11 +26,7 @@ impl<U: LogicalUnit> Run<'_, U> {
         book.begin(service, request.keep)?;
         let mut progress = Progress::default();
         let result = self.copy_segments(&request, viewer, &mut progress, &book);
-        book.end(match result {
-            Ok(true) => End::Done,
-            Ok(false) => End::Aborted,
-            Err(sense) => End::Failed(sense),
-        });
+        book.end(&result, None);
         match result {
             Ok(true) => self.settle(self.by_cache()),
             Ok(false) => Err(Sense::COPY_FAILED),
@@ -87,94 +85,107 @@ impl<U: LogicalUnit> Run<'_, U> {
         }
     }
 
-    /// Carries one move out: whole blocks of the store in the middle are shared, if both ends lie alike in them.
-    pub(crate) fn copy(&self, source: &Slot<U>, destination: &Slot<U>, found: Move) -> Result<(), Sense> {
-        let (from, to, len) = (found.from.offset(), found.to.offset(), found.to.bytes());
-        let inside = destination.state.exclusion.enter_scoped(self.job.stripe);
-        let same = Arc::ptr_eq(&source.unit, &destination.unit);
-        let overlaps = same && from < to + len && to < from + len;
-        let block = u64::from(destination.unit.allocation_bytes());
-        if overlaps || from % block != to % block {
-            self.copy_bytes(source, destination, (from, to, len), overlaps)?;
-        } else {
-            let head = (block - to % block).min(len) % block;
-            let body = (len - head) / block * block;
-            self.copy_bytes(source, destination, (from, to, head), false)?;
-            self.share(source, destination, (from + head, to + head, body))?;
-            let done = head + body;
-            self.copy_bytes(source, destination, (from + done, to + done, len - done), false)?;
-        }
-        drop(inside);
-        let flushed = match self.by_cache() {
-            umbra_scsi::Durability::Cached => Ok(()),
-            umbra_scsi::Durability::BeforeStatus => destination.unit.flush(),
+    fn copy(&self, source: &Slot<U>, destination: &Slot<U>, found: Move) -> Result<(), Sense> {
+        let flush = || match self.by_cache() {
+            Durability::Cached => Ok(()),
+            Durability::BeforeStatus => destination.unit.flush().map_err(|error| Trouble("flush", error)),
         };
-        flushed.map_err(|error| self.copy_failed("flush", &error))
+        let copied = self.transfer(&source.unit, destination, found).and_then(|()| flush());
+        copied.map_err(|Trouble(operation, error)| {
+            self.failed(operation, &error);
+            Sense::THIRD_PARTY_DEVICE_FAILURE
+        })
     }
 
-    fn share(
+    /// Carries one move out: whole blocks of the store in the middle are shared, if both ends lie alike in them.
+    pub(crate) fn transfer(
         &self,
-        source: &Slot<U>,
+        source: &Arc<U>,
         destination: &Slot<U>,
-        (from, to, len): (u64, u64, u64),
-    ) -> Result<(), Sense> {
-        if len == 0 {
-            return Ok(());
+        found: Move,
+    ) -> Result<(), Trouble> {
+        let (from, to, len) = (found.from.offset(), found.to.offset(), found.to.bytes());
+        let _inside = destination.state.exclusion.enter_scoped(self.job.stripe);
+        let destination = &destination.unit;
+        let same = Arc::ptr_eq(source, destination);
+        let overlaps = same && from < to + len && to < from + len;
+        let block = u64::from(destination.allocation_bytes());
+        if overlaps || from % block != to % block {
+            return copy_bytes(&**source, &**destination, (from, to, len), overlaps);
         }
-        match destination.unit.share(&source.unit, from, to, len) {
-            Ok(true) => Ok(()),
-            Ok(false) => self.copy_bytes(source, destination, (from, to, len), false),
-            Err(error) => Err(self.copy_failed("share", &error)),
-        }
+        let head = (block - to % block).min(len) % block;
+        let body = (len - head) / block * block;
+        copy_bytes(&**source, &**destination, (from, to, head), false)?;
+        share(&**source, &**destination, (from + head, to + head, body))?;
+        let done = head + body;
+        copy_bytes(&**source, &**destination, (from + done, to + done, len - done), false)
     }
+}
 
-    /// In steps; backwards where a later step would read what an earlier one has overwritten.
-    fn copy_bytes(
-        &self,
-        source: &Slot<U>,
-        destination: &Slot<U>,
-        (from, to, len): (u64, u64, u64),
-        overlaps: bool,
-    ) -> Result<(), Sense> {
-        let steps = len.div_ceil(CHUNK as u64);
-        let backwards = overlaps && to > from;
-        for step in 0..steps {
-            let step = if backwards { steps - 1 - step } else { step };
-            let done = step * CHUNK as u64;
-            let part = (len - done).min(CHUNK as u64) as usize;
-            with_scratch(part, |bytes| {
-                source.unit.read(from + done, bytes).map_err(|error| self.copy_failed("read", &error))?;
-                let written = destination.unit.write(to + done, bytes);
-                written.map_err(|error| self.copy_failed("write", &error))
-            })?;
-        }
-        Ok(())
-    }
+/// What a unit failed at, and why.
+pub(crate) struct Trouble(pub &'static str, pub MediumError);
 
-    fn copy_failed(&self, operation: &'static str, error: &crate::unit::MediumError) -> Sense {
-        self.failed(operation, error);
-        Sense::THIRD_PARTY_DEVICE_FAILURE
+fn share<U: LogicalUnit>(
+    source: &U,
+    destination: &U,
+    (from, to, len): (u64, u64, u64),
+) -> Result<(), Trouble> {
+    if len == 0 {
+        return Ok(());
     }
+    match destination.share(source, from, to, len) {
+        Ok(true) => Ok(()),
+        Ok(false) => copy_bytes(source, destination, (from, to, len), false),
+        Err(error) => Err(Trouble("share", error)),
+    }
+}
+
+/// In steps; backwards where a later step would read what an earlier one has overwritten.
+fn copy_bytes<U: LogicalUnit>(
+    source: &U,
+    destination: &U,
+    (from, to, len): (u64, u64, u64),
+    overlaps: bool,
+) -> Result<(), Trouble> {
+    let steps = len.div_ceil(CHUNK as u64);
+    let backwards = overlaps && to > from;
+    for step in 0..steps {
+        let step = if backwards { steps - 1 - step } else { step };
+        let done = step * CHUNK as u64;
+        let part = (len - done).min(CHUNK as u64) as usize;
+        with_scratch(part, |bytes| {
+            source.read(from + done, bytes).map_err(|error| Trouble("read", error))?;
+            destination.write(to + done, bytes).map_err(|error| Trouble("write", error))
+        })?;
+    }
+    Ok(())
 }
 
 /// A copy's entry in the list that results are asked from, if it has one.
-struct Entry<'a> {
-    id: Option<ListId>,
-    copies: &'a std::sync::Mutex<Operations>,
+pub(crate) struct Entry<'a> {
+    pub id: Option<ListId>,
+    pub copies: &'a std::sync::Mutex<Operations>,
 }
 
 impl Entry<'_> {
-    fn begin(&self, service: Service, keep: Keep) -> Result<(), Sense> {
+    pub fn begin(&self, service: Service, keep: Keep) -> Result<(), Sense> {
         self.id.map_or(Ok(()), |id| lock(self.copies).begin(id, service, keep))
     }
 
-    fn advance(&self, progress: Progress) -> bool {
+    /// Whether it should go on.
+    pub fn advance(&self, progress: Progress) -> bool {
         self.id.is_none_or(|id| lock(self.copies).advance(id, progress))
     }
 
-    fn end(&self, how: End) {
+    /// It has ended: false if it was aborted.
+    pub fn end(&self, how: &Result<bool, Sense>, token: Option<Token>) {
+        let end = match how {
+            Ok(true) => End::Done,
+            Ok(false) => End::Aborted,
+            Err(sense) => End::Failed(*sense),
+        };
         if let Some(id) = self.id {
-            lock(self.copies).end(id, how, None);
+            lock(self.copies).end(id, end, token);
         }
     }
 }

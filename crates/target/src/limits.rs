@@ -48,3 +48,12 @@ pub const LINGER: Duration = Duration::from_secs(5);
 pub const TICK: Duration = Duration::from_secs(1);
 /// Bytes of one step of a long verify or WRITE SAME.
 pub const CHUNK: usize = 1 << 20;
+/// ROD tokens that live at a time, in all: as many as one list tells.
+pub const TOKENS: usize = umbra_scsi::limits::TOKENS_LISTED;
+/// ROD tokens of one host: each may keep a copy of a unit alive. A copy engine has a few under way, and those that it
+/// has used make room.
+pub const TOKENS_PER_HOST: usize = 64;
+/// ROD tokens that have ended and are remembered, so that who presents one hears why.
+pub const TOKENS_ENDED: usize = 1024;
+/// Bytes of one step of a WRITE USING TOKEN: after each it is asked whether to go on.
+pub const TOKEN_STEP: u64 = 64 << 20;

@@ -84,7 +84,7 @@ pub(crate) enum Message<U> {
     Settled { task: usize },
     /// A flush has returned.
     Flushed { outcome: Outcome },
-    /// A look at thresholds is over.
+    /// A look at thresholds and tokens is over.
     Watched,
     /// End everything, then the thread.
     Stop { fence: Fence },

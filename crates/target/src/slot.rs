@@ -14,8 +14,13 @@ use umbra_scsi::limits::BLOCK;
 use umbra_scsi::topology::{Port, PortAccess, PortGroup, Topology};
 use umbra_scsi::{Access, AtomicLimits, Feature, Features, LunIdentity, TaskSets, Unit, WriteCache};
 
-/// What is carried out beyond the basic commands: all but ROD tokens.
-const FEATURES: Features = Features::ALL.without(Feature::RodTokens);
+/// What is carried out beyond the basic commands: everything, but ROD tokens where the unit has no points in time.
+fn features<U: LogicalUnit>(unit: &U) -> Features {
+    match unit.has_points_in_time() {
+        true => Features::ALL,
+        false => Features::ALL.without(Feature::RodTokens),
+    }
+}
 
 /// What an initiator sees, by number.
 pub(crate) type LunMap<U> = BTreeMap<u16, Arc<Slot<U>>>;
@@ -67,7 +72,7 @@ impl<U: LogicalUnit> Slot<U> {
             mode: self.state.mode(),
             physical_exponent: exponent(self.unit.physical_bytes()),
             allocation: self.unit.allocation_bytes(),
-            features: FEATURES,
+            features: features(&*self.unit),
             atomic: AtomicLimits { blocks: atomic, alignment: 1, granularity: 1 },
             // Order is kept within a session, and aborts do not reach beyond it.
             task_sets: TaskSets::PerNexus,

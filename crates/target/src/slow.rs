@@ -84,7 +84,7 @@ pub(crate) struct Run<'a, U: LogicalUnit> {
 }
 
 impl<U: LogicalUnit> Run<'_, U> {
-    fn unit(&self) -> &U {
+    pub(crate) fn unit(&self) -> &U {
         &self.job.slot.unit
     }
 
@@ -111,6 +111,9 @@ impl<U: LogicalUnit> Run<'_, U> {
             Plan::OrWrite { extent, durability } => self.or_write(extent, durability, sent),
             Plan::LogSense(wanted) => return self.log_sense(wanted),
             Plan::ExtendedCopy { form, list } => self.extended_copy(form, part(sent, 0, list as u64)?),
+            Plan::PopulateToken { id, list } => self.populate_token(id, part(sent, 0, list as u64)?),
+            Plan::WriteUsingToken { id, list } => self.write_using_token(id, part(sent, 0, list as u64)?),
+            Plan::ReportTokens { allocation } => return self.report_tokens(allocation),
             // What the shard does by itself.
             _ => Err(Sense::INTERNAL_TARGET_FAILURE),
         };
@@ -139,6 +142,13 @@ impl<U: LogicalUnit> Run<'_, U> {
         change(self.unit()).map_err(|error| self.failed("write", &error))?;
         drop(inside);
         self.settle(durability)
+    }
+
+    /// Lends what the SCSI layer must know of the unit.
+    pub(crate) fn with_view<T>(&self, work: impl FnOnce(&umbra_scsi::Unit<'_>) -> T) -> T {
+        let job = self.job;
+        let viewpoint = Viewpoint::new(&job.ports, job.through, job.cache);
+        work(&job.slot.view(&job.common.config, &viewpoint))
     }
 
     pub(crate) fn viewer(&self) -> Result<&Viewer<U>, Sense> {
@@ -237,10 +247,7 @@ impl<U: LogicalUnit> Run<'_, U> {
     }
 
     fn unmap(&self, list: &[u8]) -> Result<(), Sense> {
-        let job = self.job;
-        let viewpoint = Viewpoint::new(&job.ports, job.through, job.cache);
-        let view = job.slot.view(&job.common.config, &viewpoint);
-        let all = provision::parse_unmap(list, &view)?;
+        let all = self.with_view(|view| provision::parse_unmap(list, view))?;
         if all.is_empty() {
             return Ok(());
         }

@@ -9,6 +9,7 @@ use crate::message::{Aftermath, Message, Portal, post};
 use crate::portal;
 use crate::shard::Server;
 use crate::slot::{Slot, lock};
+use crate::tokens::Maker;
 use crate::unit::{LogicalUnit, LunEntry};
 use std::fmt;
 use std::fs;
@@ -76,8 +77,9 @@ impl<U: LogicalUnit> Target<U> {
         }
     }
 
-    /// Sets what `initiator` sees, as a whole. A fence (design A1): when this returns, no earlier command of the initiator to
-    /// a LUN that was removed, replaced or made read-only can still change it. Sessions get unit attentions.
+    /// Sets what `initiator` sees, as a whole. A fence (design A1): when this returns, no earlier command of the
+    /// initiator to a LUN that was removed, replaced or made read-only can still change it. Sessions get unit
+    /// attentions. ROD tokens that it made of a unit that it sees no more are revoked, whoever has them.
     pub fn set_luns(&self, initiator: &str, luns: Vec<LunEntry<U>>) {
         let host = self.common.host_or_new(initiator);
         let _one_change_at_a_time = lock(&host.changing);
@@ -90,7 +92,18 @@ impl<U: LogicalUnit> Target<U> {
             }
         });
         let seen = |slot: &&Arc<Slot<U>>| !new.values().any(|kept| kept.identity.uuid == slot.identity.uuid);
-        old.values().filter(seen).for_each(|slot| self.forget_reservations(initiator, slot));
+        for slot in old.values().filter(seen) {
+            self.forget_reservations(initiator, slot);
+            // Nothing of it makes a token of this unit any more: what did is behind the fence.
+            let lost = Maker { host: initiator.to_ascii_lowercase(), unit: slot.identity.uuid };
+            self.common.revoke_tokens(|made| *made == lost);
+        }
+    }
+
+    /// Revokes all ROD tokens and lets go of what they keep: space is needed. False: there were none. Waits for
+    /// nothing; a WRITE USING TOKEN under way ends with its present step, and lets go then.
+    pub fn give_up_tokens(&self) -> bool {
+        self.common.revoke_tokens(|_| true)
     }
 
     /// A host lost a unit: what it had registered there is gone.
@@ -139,7 +152,8 @@ impl<U: LogicalUnit> Target<U> {
         self.common.book.sessions()
     }
 
-    /// Closes the portals, ends all connections, and waits until nothing runs. Units are not flushed here.
+    /// Closes the portals, ends all connections, and waits until nothing runs. ROD tokens end. Units are not flushed
+    /// here.
     pub fn shutdown(&self) {
         self.common.book.close();
         for path in lock(&self.sockets).drain(..) {
@@ -155,6 +169,7 @@ impl<U: LogicalUnit> Target<U> {
                 tracing::error!("a shard of the target panicked");
             }
         }
+        self.common.revoke_tokens(|_| true);
     }
 }
 

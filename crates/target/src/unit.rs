@@ -47,6 +47,16 @@ pub trait LogicalUnit: Send + Sync + 'static {
         let _has_to_be_copied = (from, from_offset, to_offset, len);
         Ok(false)
     }
+    /// Whether [`LogicalUnit::point_in_time`] can be asked for: then ROD tokens are offered.
+    fn has_points_in_time(&self) -> bool {
+        false
+    }
+    /// The unit as it is at one instant of this call, whatever is written to it later, at no cost but metadata;
+    /// everything acknowledged before the call is in it. It is only read and shared from, and ends when it is dropped,
+    /// which waits for nothing. It need not outlive the process.
+    fn point_in_time(&self) -> Result<Arc<Self>, MediumError> {
+        Err(MediumError::Io("the unit has no points in time".into()))
+    }
     /// Space for blocks, as it is now.
     fn space(&self) -> Option<Space> {
         None

@@ -227,9 +227,12 @@ impl Array {
         }
     }
 
-    /// Deletes a doomed device from the pool, and then from the catalogue.
+    /// Deletes a doomed device from the pool, and then from the catalogue, if that knows it.
     pub(super) fn bury_thin(&self, thin: Thin) -> Result<()> {
         self.store().delete(thin_id(thin))?;
+        if self.hidden.has_left(thin) {
+            return Ok(());
+        }
         let changing = lock(&self.changing);
         let cat = self.catalogue();
         let mut change = Change::new();

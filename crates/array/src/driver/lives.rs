@@ -37,7 +37,7 @@ impl Array {
     ) -> Result<(Outcome, Arc<SnapshotSet>)> {
         let id = new.id;
         let lease = lease_length(lease)?.unwrap_or(shared::SET_LEASE);
-        self.has_room_for_a_set()?;
+        self.has_room_for("a new set")?;
         let (outcome, ()) = self.change(|turn| {
             let thins = match begin::check_new(&turn.cat, &new, host::find(&turn.cat, creator)?)? {
                 Checked::Known => return Ok((Decision::unchanged(), ())),

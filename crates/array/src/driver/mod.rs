@@ -8,7 +8,8 @@
 //!
 //! The order survives a crash between any two steps: a device is in the pool before the catalogue knows it (else an
 //! orphan, collected at start), and out of the catalogue before it leaves the pool (else doomed, deleted at start).
-//! Fences come after the commit: a crash between ends every session.
+//! Fences come after the commit: a crash between ends every session. Points in time for ROD tokens go without a commit
+//! ([`instants`]).
 //!
 //! What always holds: nobody who has the change lock waits for a fence, or for a write of a host; so whoever looks for
 //! room in a full pool gets it ([`space`]). Hosts are shown the newest catalogue, never an older one after a newer.
@@ -16,6 +17,7 @@
 mod background;
 mod diff;
 mod hosts;
+mod instants;
 mod lives;
 mod luns;
 mod present;
@@ -38,11 +40,12 @@ use crate::{
     secrets::Secrets,
 };
 use background::{Herald, Reaper};
+use instants::Hidden;
 use present::Presented;
 use std::{
     collections::BTreeSet,
     fmt,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
 };
 use thins::ThinIds;
 use umbra_base::{HostId, Result, SetId};
@@ -82,8 +85,11 @@ pub struct Array {
     leases: Mutex<Leases<CutDone>>,
     lease_changed: Condvar,
     busy: Busy,
+    hidden: Hidden,
     reaper: Reaper,
     herald: Herald,
+    /// Itself, for the units that it opens.
+    me: Weak<Array>,
 }
 
 /// A change that is committed.

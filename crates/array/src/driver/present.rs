@@ -142,7 +142,7 @@ impl Array {
         if let Some(unit) = presented.units.get(&lun.id) {
             return Ok(unit.clone());
         }
-        let unit = Arc::new(Unit::open(self.store(), thin_id(lun.thin), lun.size_bytes)?);
+        let unit = Arc::new(Unit::open(self.store(), thin_id(lun.thin), lun.size_bytes, self.me.clone())?);
         presented.units.insert(lun.id, unit.clone());
         Ok(unit)
     }

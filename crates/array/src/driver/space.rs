@@ -4,9 +4,9 @@
 //!   store: a writer that found no room, or its background thread, once a second
 //!      |  give_something_up
 //!      v
-//!   1 what is doomed already leaves the pool          2 else the next expendable set goes:
-//!                                                       catalogue (change lock) -> its devices leave the pool
-//!                                                                              \-> herald: its hosts are told
+//!   1 what is doomed already leaves the pool          3 else the next expendable set goes:
+//!   2 else all ROD tokens go, with the points in        catalogue (change lock) -> its devices leave the pool
+//!     time that they keep                                                      \-> herald: its hosts are told
 //! ```
 //!
 //! Why it cannot hang. The one who calls may be the write of a host, and holds the store's lock of those who ask. So
@@ -62,6 +62,14 @@ impl SpacePolicy for GiveUp {
         if array.bury_doomed() {
             return true;
         }
+        // Hosts copy by themselves what a token would have copied for them; nothing else is lost with it.
+        if array.front().give_up_tokens() {
+            let subject = json!({ "for": "want of space" });
+            self.audit.record(Principal::of_this_process(), "give_up_tokens", &subject, Ok("deleted"));
+            if array.bury_doomed() {
+                return true;
+            }
+        }
         match array.give_up_a_set() {
             Ok(None) => false,
             Ok(Some(set)) => {
@@ -112,6 +120,11 @@ impl Array {
         buried || self.reaper.is_at_work() && self.reaper.wait_idle(limits::BURIAL)
     }
 
+    /// The same until nothing is left to delete, or something cannot be deleted: before a clean stop.
+    pub fn bury_all(&self) {
+        while self.bury_doomed() {}
+    }
+
     /// Gives up the first expendable set that nobody is busy with. Its devices are with the reaper afterwards.
     fn give_up_a_set(&self) -> Result<Option<Arc<SnapshotSet>>> {
         for id in expendable(&self.catalogue()) {
@@ -135,8 +148,8 @@ impl Array {
         Ok(None)
     }
 
-    /// Originals come before copies: where space is low no new set begins.
-    pub(super) fn has_room_for_a_set(&self) -> Result<()> {
+    /// Originals come before copies: where space is low no new set begins, nor any other copy.
+    pub(super) fn has_room_for(&self, what: &str) -> Result<()> {
         let usage = self.store().usage();
         if usage.mode != Mode::ReadWrite {
             let text = format!("the pool takes no changes: it is {:?}", usage.mode);
@@ -145,8 +158,8 @@ impl Array {
         let low = self.thresholds().level(usage.data_used, usage.data_total) != Level::Plenty;
         let metadata_limit = usage.metadata_total.saturating_mul(limits::METADATA_FULL_PERCENT);
         match (low, usage.metadata_used.saturating_mul(100) > metadata_limit) {
-            (true, _) => Err(too_full("data", usage.data_used, usage.data_total)),
-            (_, true) => Err(too_full("metadata", usage.metadata_used, usage.metadata_total)),
+            (true, _) => Err(too_full(what, "data", usage.data_used, usage.data_total)),
+            (_, true) => Err(too_full(what, "metadata", usage.metadata_used, usage.metadata_total)),
             _ => Ok(()),
         }
     }
@@ -199,8 +212,8 @@ impl Array {
     }
 }
 
-fn too_full(what: &str, used: u64, total: u64) -> Error {
-    let text = format!("{used} of the pool's {total} {what} blocks are used: too full for a new set");
+fn too_full(what: &str, of: &str, used: u64, total: u64) -> Error {
+    let text = format!("{used} of the pool's {total} {of} blocks are used: too full for {what}");
     Error::new(ErrorCode::InsufficientStorage, text)
         .hint("delete sets or LUNs that nobody needs, or extend the pool (`umbra pool extend`)")
         .param("used", used)

@@ -4,6 +4,7 @@
 use super::{
     Array, Busy, Parts,
     background::{Herald, Reaper},
+    instants::Hidden,
     present::Presented,
     thins::ThinIds,
 };
@@ -26,15 +27,17 @@ impl Array {
         let cat = parts.catalogue.read();
         let pool = parts.store.device_ids()?.into_iter().map(|id| Thin(id.0)).collect();
         belong_together(&cat, &pool, opened)?;
-        let array = Arc::new(Array {
+        let array = Arc::new_cyclic(|me| Array {
             changing: Mutex::new(ThinIds::after(cat.counters)),
             stale: Mutex::default(),
             presented: Mutex::new(Presented::default()),
             leases: Mutex::new(Leases::default()),
             lease_changed: Condvar::new(),
             busy: Busy::default(),
+            hidden: Hidden::default(),
             reaper: Reaper::default(),
             herald: Herald::default(),
+            me: me.clone(),
             parts,
         });
         array.give_up_pending()?;

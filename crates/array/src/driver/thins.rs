@@ -1,8 +1,9 @@
 //! Ids of thin devices: handed out from a block that the catalogue has reserved.
 //!
 //! What always holds: an id is handed out once in the array's life, and is below the catalogue's `thin_reserved` by
-//! then. So whatever the pool holds below that mark and the catalogue does not need is an orphan of a crash; anything
-//! above it means that catalogue and pool do not belong together.
+//! then. So whatever the pool holds at the start below that mark and the catalogue does not need is an orphan of a
+//! crash; anything above it means that catalogue and pool do not belong together. (Points in time go on with an id of
+//! theirs: see [`super::instants`].)
 
 use crate::{
     catalogue::CatalogueStore,

@@ -63,10 +63,11 @@ impl Bench {
         self.client = Client::connect(self.dir.path());
     }
 
-    /// Ends the array cleanly and lets Debian's checker judge its pool.
-    pub fn stop_and_check(mut self) {
+    /// Ends the array cleanly and lets Debian's checker judge its pool, which comes back.
+    pub fn stop_and_check(mut self) -> TempDir {
         self.server.take().unwrap().stop().unwrap();
         thin_check(self.dir.path());
+        self.dir
     }
 
     pub fn url(&self, number: u32) -> String {

@@ -4,6 +4,7 @@ use crate::bench::{Bench, HOST_A, MIB, code, key, run, with_secret};
 use std::process::Command;
 use umbra_api::v1;
 use umbra_base::ErrorCode;
+use umbra_store::{LunStore, PoolParams, ThinPoolStore};
 use uuid::Uuid;
 
 /// Writes the first MiB of a LUN as host `a`, or reads it and compares; what is wrong, if anything is.
@@ -14,6 +15,16 @@ fn io(bench: &Bench, number: u32, what: &str, byte: u8) -> Result<(), String> {
     with_secret(&mut command, Some(&bench.client.secret("a")));
     let (ok, text) = run(&mut command);
     if ok { Ok(()) } else { Err(text) }
+}
+
+/// Copies the first MiB of one LUN to another as host `a`, by a ROD token.
+fn offload(bench: &Bench, from: u32, to: u32) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/rod.py");
+    let mut command = Command::new("python3");
+    command.args([script, &bench.url(from), HOST_A, &from.to_string(), &to.to_string()]);
+    with_secret(&mut command, Some(&bench.client.secret("a")));
+    let (ok, text) = run(&mut command);
+    assert!(ok, "{text}");
 }
 
 fn number(bench: &Bench, lun: &str) -> u32 {
@@ -62,6 +73,24 @@ fn a_lun_that_is_read_only_takes_no_writes_until_it_is_not() {
     bench.client.set_lun_access(access).unwrap();
     io(&bench, number(&bench, lun), "write", 0x22).unwrap();
     io(&bench, 1, "read", 0x11).expect("the original is another LUN");
+}
+
+#[test]
+fn a_token_copies_inside_the_pool_and_leaves_nothing_behind() {
+    let bench = Bench::with_lun("data", 10 * MIB);
+    bench.client.create_lun("other", 10 * MIB);
+    bench.client.unmask("data", "a");
+    bench.client.unmask("other", "a");
+    let used = || bench.client.status().pool.unwrap().data_used_bytes;
+    io(&bench, 1, "write", 0xaa).unwrap();
+    let before = used();
+    offload(&bench, 1, 2);
+    assert_eq!(used(), before, "blocks are shared, not copied");
+    io(&bench, 1, "write", 0xbb).unwrap();
+    io(&bench, 2, "read", 0xaa).unwrap();
+    let dir = bench.stop_and_check();
+    let pool = ThinPoolStore::create_or_open(dir.path(), PoolParams::new(256 * MIB)).unwrap();
+    assert_eq!(pool.device_ids().unwrap().len(), 2, "the two LUNs");
 }
 
 #[test]

@@ -159,6 +159,7 @@ impl<U: LogicalUnit> Server<U> {
             Plan::Verify { .. }
             | Plan::LbaStatus { .. }
             | Plan::LogSense(_)
+            | Plan::ReportTokens { .. }
             | Plan::PersistentReserveOut(_) => {
                 self.call(at, plan, Work::Elsewhere);
                 return Ok(());

@@ -104,7 +104,7 @@ pub(crate) struct Server<U: LogicalUnit> {
     touched: Vec<usize>,
     now: Instant,
     next_look: Instant,
-    /// A look at thresholds is under way; one shard does that for all.
+    /// A look at thresholds and tokens is under way; one shard does that for all.
     watching: bool,
     stopping: Option<Fence>,
 }
@@ -259,11 +259,11 @@ impl<U: LogicalUnit> Server<U> {
             self.look_after(c);
         }
         self.listen_again();
-        if self.number == 0 && !self.watching && self.common.has_thresholds() {
+        if self.number == 0 && !self.watching && self.common.has_something_to_watch(self.now) {
             self.watching = true;
-            let common = self.common.clone();
+            let (common, now) = (self.common.clone(), self.now);
             self.shard.call(token(Kind::Message, 0, 0), move || {
-                common.watch();
+                common.watch(now);
                 Message::Watched
             });
         }

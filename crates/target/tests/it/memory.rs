@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "tests: a poisoned lock is a failed test")]
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, RwLock};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, RwLock};
 use std::time::Duration;
 use umbra_target::{LogicalUnit, MappedRun, MediumError};
 
@@ -20,6 +20,10 @@ pub struct MemoryUnit {
     changed: Condvar,
     flushes: AtomicUsize,
     failure: Mutex<Option<Failure>>,
+    /// Bytes that were shared, not copied.
+    shared: AtomicU64,
+    /// Held by the unit and each of its points in time.
+    points: Arc<()>,
 }
 
 /// A write inside the unit, until it is dropped.
@@ -64,7 +68,19 @@ impl MemoryUnit {
             changed: Condvar::new(),
             flushes: AtomicUsize::new(0),
             failure: Mutex::default(),
+            shared: AtomicU64::new(0),
+            points: Arc::default(),
         }
+    }
+
+    /// Bytes that it was given without a copy, so far.
+    pub fn shared(&self) -> u64 {
+        self.shared.load(Ordering::SeqCst)
+    }
+
+    /// Its points in time that somebody has.
+    pub fn points(&self) -> usize {
+        Arc::strong_count(&self.points) - 1
     }
 
     /// From now on writes wait inside the unit.
@@ -187,6 +203,29 @@ impl LogicalUnit for MemoryUnit {
 
     fn atomic_bytes(&self) -> u32 {
         1 << 20
+    }
+
+    /// What stands there is copied all the same: one cannot tell from outside.
+    fn share(&self, from: &Self, from_offset: u64, to_offset: u64, len: u64) -> Result<bool, MediumError> {
+        assert!([from_offset, to_offset, len].iter().all(|n| n.is_multiple_of(BLOCK)));
+        let mut bytes = vec![0; len as usize];
+        from.read(from_offset, &mut bytes)?;
+        self.write(to_offset, &bytes)?;
+        self.shared.fetch_add(len, Ordering::SeqCst);
+        Ok(true)
+    }
+
+    fn has_points_in_time(&self) -> bool {
+        true
+    }
+
+    /// It waits where writes do.
+    fn point_in_time(&self) -> Result<Arc<Self>, MediumError> {
+        let _inside = self.gate();
+        self.failing()?;
+        let blocks = RwLock::new(self.blocks.read().unwrap().clone());
+        let points = self.points.clone();
+        Ok(Arc::new(MemoryUnit { blocks, points, ..MemoryUnit::on_sectors(self.size, self.physical) }))
     }
 
     fn finish(&self, (): (), _done: bool) -> Result<(), MediumError> {

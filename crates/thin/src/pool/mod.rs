@@ -125,6 +125,11 @@ impl<R: MetaRead> Pool<R> {
         self.changed
     }
 
+    /// Cuts that the format has times for.
+    pub fn cuts_left(&self) -> u32 {
+        crate::limits::TIME_MAX.saturating_sub(self.superblock.time)
+    }
+
     /// Data blocks.
     pub fn data_fill(&self) -> Fill {
         let map = &self.meta.data;

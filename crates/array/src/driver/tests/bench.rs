@@ -10,6 +10,7 @@ use crate::{
     model::{Access, Catalogue, Change, SnapshotSet, Thin, UnixNanos},
     rules::{begin::NewSet, fixture::id, lun::NewLun},
     secrets::Secrets,
+    unit::Unit,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,7 +19,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -44,6 +45,8 @@ pub enum PowerCut {
 pub struct Fuse {
     cut: PowerCut,
     steps: AtomicUsize,
+    /// Cuts that are said to have been made before.
+    pub cuts_taken: AtomicU32,
 }
 
 impl Fuse {
@@ -114,6 +117,9 @@ impl LunStore for FusedStore {
     fn extend(&self, to: umbra_store::Extend) -> Result<()> {
         self.1.step(|| self.0.extend(to))
     }
+    fn cuts_left(&self) -> u32 {
+        self.0.cuts_left() - self.1.cuts_taken.load(SeqCst)
+    }
     fn end_waiting(&self) {
         self.0.end_waiting();
     }
@@ -148,6 +154,8 @@ pub struct Memory {
     pub command: Mutex<()>,
     /// Fences that were begun.
     pub fences: AtomicUsize,
+    /// What tokens keep.
+    pub tokens: Mutex<Vec<Arc<Unit>>>,
 }
 
 impl Memory {
@@ -171,6 +179,9 @@ impl Front for Memory {
         true
     }
     fn drop_sessions(&self, _: &str) {}
+    fn give_up_tokens(&self) -> bool {
+        !mem::take(&mut *lock(&self.tokens)).is_empty()
+    }
     fn sessions(&self) -> Vec<Session> {
         Vec::new()
     }
@@ -216,7 +227,7 @@ impl Bench {
     }
 
     pub fn in_dir(dir: TempDir, cut: PowerCut) -> Result<Bench> {
-        let fuse = Arc::new(Fuse { cut, steps: AtomicUsize::new(0) });
+        let fuse = Arc::new(Fuse { cut, steps: AtomicUsize::new(0), cuts_taken: AtomicU32::new(0) });
         let (front, clock) = (Arc::new(Memory::default()), Arc::new(HandClock::default()));
         let array = start(&dir, &fuse, &front, &clock)?;
         Ok(Bench { dir, array, front, clock, fuse })
@@ -317,6 +328,13 @@ impl Bench {
         self.array.store().set_policy(Arc::new(GiveUp::new(&self.array, Arc::new(audit))));
     }
 
+    /// A LUN as the target has it.
+    pub fn unit(&self, key: &str) -> Unit {
+        let lun = self.array.lun(key).unwrap();
+        let me = Arc::downgrade(&self.array);
+        Unit::open(self.array.store(), thin_id(lun.thin), lun.size_bytes, me).unwrap()
+    }
+
     pub fn volume(&self, key: &str) -> Arc<dyn Volume> {
         let lun = self.array.lun(key).unwrap();
         self.array.store().open(thin_id(lun.thin), lun.size_bytes).unwrap()
@@ -345,6 +363,14 @@ impl Bench {
         self.array.store().open(thin_id(thin), 1 << 20).unwrap().read(0, &mut bytes).unwrap();
         assert!(bytes.iter().all(|byte| *byte == bytes[0]));
         bytes[0]
+    }
+
+    /// Does what the reaper would do with what it was given.
+    pub fn bury(&self) {
+        while let Some(thin) = self.array.reaper.take() {
+            self.array.bury_thin(thin).unwrap();
+            self.array.reaper.done();
+        }
     }
 
     /// Does what the reaper would do.

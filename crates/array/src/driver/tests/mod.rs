@@ -4,6 +4,7 @@
 mod bench;
 mod crash;
 mod diff;
+mod instants;
 mod space;
 
 use crate::{model::Access, rules::set::Takeover};
