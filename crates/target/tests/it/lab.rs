@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use umbra_target::{
-    Access, Directory, HostLogin, KeepNothing, LogicalUnit, LunEntry, LunIdentity, PortalAuth, Secret,
-    Target, TargetConfig,
+    Access, Directory, HostLogin, KeepNothing, Keeper, LogicalUnit, LunEntry, LunIdentity, PortalAuth,
+    Secret, Target, TargetConfig,
 };
 
 pub const TARGET: &str = "iqn.2026-01.test:array";
@@ -42,9 +42,13 @@ impl Lab {
 impl<U: LogicalUnit> Lab<U> {
     /// The same, for units of any kind.
     pub fn with(config: TargetConfig) -> Lab<U> {
+        Lab::keeping(config, Arc::new(KeepNothing))
+    }
+
+    /// The same, with somebody who keeps reservations.
+    pub fn keeping(config: TargetConfig, keeper: Arc<dyn Keeper>) -> Lab<U> {
         let hosts = Arc::new(Hosts::default());
-        let target =
-            Target::new(config, Arc::clone(&hosts) as Arc<dyn Directory>, Arc::new(KeepNothing)).unwrap();
+        let target = Target::new(config, Arc::clone(&hosts) as Arc<dyn Directory>, keeper).unwrap();
         let addr = target.listen_tcp("127.0.0.1:0".parse().unwrap(), PortalAuth::InsecureNone).unwrap();
         let lab = Lab { target, addr, hosts };
         lab.know(HOST_A, None);

@@ -12,4 +12,5 @@ mod lab;
 mod memory;
 mod portals;
 mod raw;
+mod reservations;
 mod tools;
