@@ -75,6 +75,7 @@ impl<U: LogicalUnit> Server<U> {
         let conn = &mut self.conns[c];
         let aborted = conn.core.abort(tag);
         conn.incoming.remove(&tag);
+        conn.receiving.forget(tag);
         conn.soliciting.retain(|(waiting, _)| *waiting != tag);
         conn.queue.retain(|queued| queued.command.tag != tag);
         conn.waiting.retain(|queued| queued.command.tag != tag);

@@ -13,4 +13,5 @@ mod memory;
 mod portals;
 mod raw;
 mod reservations;
+mod room;
 mod tools;
