@@ -2,6 +2,7 @@
 
 use super::lab::{NAMED_BY_COPIES, naa};
 use super::marks::{UnitId, marked};
+use super::script::Bytes;
 use super::unit::BYTES;
 use arbitrary::Arbitrary;
 
@@ -50,7 +51,7 @@ pub(super) enum Wish<'a> {
     },
     Flush,
     ModeSelect {
-        list: &'a [u8],
+        list: Bytes<'a>,
     },
     ReserveOut {
         action: u8,
@@ -73,7 +74,7 @@ pub(super) enum Wish<'a> {
     },
     Any {
         cdb: [u8; 16],
-        data: &'a [u8],
+        data: Bytes<'a>,
         length: u16,
     },
 }
@@ -140,8 +141,7 @@ impl Wish<'_> {
             Wish::Ask { which, fields, allocation } => ask(*which, *fields, *allocation),
             Wish::Flush => reading(cdb(&[0x35]), 0),
             Wish::ModeSelect { list } => {
-                let list = &list[..list.len().min(255)];
-                writing(cdb(&[0x15, 0x10, 0, 0, list.len() as u8]), list.to_vec())
+                writing(cdb(&[0x15, 0x10, 0, 0, list.0.len() as u8]), list.0.to_vec())
             }
             Wish::ReserveOut { action, kind, key, second, flags } => {
                 let mut list = vec![0; 24];
@@ -154,7 +154,7 @@ impl Wish<'_> {
             }
             Wish::Any { cdb, data, length } => {
                 let copies = cdb[0] == 0x83;
-                let data = (!data.is_empty()).then(|| data.to_vec());
+                let data = (!data.0.is_empty()).then(|| data.0.to_vec());
                 Built { cdb: *cdb, data, length: (*length).into(), from: None, copies }
             }
         }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   steps (this file) -> peers (peer, login, stream) -> target -> units (unit), full of marks that say whose they are
-//!     commands (command, wrong)                           |
+//!     (script, command, wrong)                             |
 //!                        lab: the target, who sees what, whose data may have come where; alarm: its log
 //! ```
 //! What always holds: no host hears of data that is not its own to hear, or from another place than it asked for; nobody's
@@ -17,6 +17,7 @@ mod lab;
 mod login;
 mod marks;
 mod peer;
+mod script;
 mod stream;
 mod unit;
 mod wrong;
@@ -28,13 +29,12 @@ use lab::{Change, Host, Way, World};
 use login::Login;
 use marks::{NOBODY, marked};
 use peer::{Peer, Sending, State};
+use script::{Bytes, Script};
 use umbra_iscsi::pdu::request::{DataOut, Logout, NopOut, TaskManagement, Text, task_function};
 use umbra_iscsi::pdu::response::R2t;
 use umbra_iscsi::pdu::{Bhs, Lun, RESERVED_TAG, Response, TextList, write_pdu};
 use wrong::{Then, Wrong};
 
-/// More only make a slower run.
-const STEPS_MAX: usize = 32;
 const PEERS: usize = 4;
 /// LUNs that are spoken of: one more than a host ever sees.
 const LUNS: u8 = 4;
@@ -51,7 +51,7 @@ pub struct Input<'a> {
     slow: bool,
     /// Bits: peers that have logged in decently; the first two are of one host, the others of the other.
     there: u8,
-    steps: Vec<Step<'a>>,
+    steps: Script<'a>,
 }
 
 /// What somebody does.
@@ -63,12 +63,7 @@ enum Step<'a> {
         way: Way,
         login: Login<'a>,
     },
-    Command {
-        peer: u8,
-        lun: u8,
-        wish: Wish<'a>,
-        how: How,
-    },
+    Command(Ordinary<'a>),
     Wrong {
         peer: u8,
         lun: u8,
@@ -106,18 +101,18 @@ enum Step<'a> {
         peer: u8,
         header: [u8; Bhs::LEN],
         numbered: bool,
-        data: &'a [u8],
+        data: Bytes<'a>,
     },
     /// A PDU with a byte changed after its digests were made.
     Damaged {
         peer: u8,
         opcode: u8,
         at: u8,
-        data: &'a [u8],
+        data: Bytes<'a>,
     },
     Raw {
         peer: u8,
-        bytes: &'a [u8],
+        bytes: Bytes<'a>,
     },
     Cut {
         peer: u8,
@@ -130,6 +125,15 @@ enum Step<'a> {
     Drop {
         host: Host,
     },
+}
+
+/// A command as it should be.
+#[derive(Debug, Arbitrary)]
+struct Ordinary<'a> {
+    peer: u8,
+    lun: u8,
+    wish: Wish<'a>,
+    how: How,
 }
 
 #[derive(Debug, Arbitrary)]
@@ -164,7 +168,7 @@ pub fn run(input: Input<'_>) {
         aborts: false,
     };
     session.begin(input.there);
-    input.steps.iter().take(STEPS_MAX).for_each(|step| session.step(step));
+    input.steps.0.iter().for_each(|step| session.step(step));
     session.end();
 }
 
@@ -204,7 +208,7 @@ impl Session {
                 self.world.drop_sessions(*host);
             }
             Step::Cut { peer } => self.peers[usize::from(*peer) % PEERS] = None,
-            Step::Command { peer, lun, wish, how } => self.command(*peer, *lun, wish, how),
+            Step::Command(Ordinary { peer, lun, wish, how }) => self.command(*peer, *lun, wish, how),
             Step::Wrong { peer, lun, wish, wrong } => self.wrong(*peer, *lun, wish, wrong),
             Step::Data { peer, which, twist } => self.with(*peer, |seat| data(seat, *which, twist.as_ref())),
             Step::Manage { peer, function, lun, tag } => self.manage(*peer, *function, *lun, *tag),
@@ -213,17 +217,17 @@ impl Session {
             Step::Logout { peer, reason } => self.log_out(*peer, *reason),
             Step::Pdu { peer, header, numbered, data } => {
                 self.may_do_anything(*peer);
-                self.with(*peer, |seat| any(seat, header, *numbered, data));
+                self.with(*peer, |seat| any(seat, header, *numbered, data.0));
             }
             Step::Damaged { peer, opcode, at, data } => {
                 self.may_do_anything(*peer);
-                self.with(*peer, |seat| damaged(seat, *opcode, *at, data));
+                self.with(*peer, |seat| damaged(seat, *opcode, *at, data.0));
             }
             Step::Raw { peer, bytes } => {
                 self.may_do_anything(*peer);
                 self.with(*peer, |seat| {
                     (seat.peer.decent, seat.peer.state) = (false, State::Lost);
-                    seat.peer.send_bytes(bytes);
+                    seat.peer.send_bytes(bytes.0);
                 });
             }
         }

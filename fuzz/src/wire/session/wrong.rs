@@ -2,8 +2,8 @@
 
 use super::command::Built;
 use super::peer::{Peer, State};
+use super::script::Bytes;
 use arbitrary::Arbitrary;
-use umbra_iscsi::limits::AHS_BYTES;
 use umbra_iscsi::pdu::request::ScsiCommand;
 use umbra_iscsi::pdu::{Bhs, Lun, write_pdu};
 
@@ -25,7 +25,7 @@ pub(super) enum Wrong<'a> {
     AllAtOnce,
     /// The header announces another length than what comes.
     Announced(i16),
-    Additional(&'a [u8]),
+    Additional(Bytes<'a>),
     /// The connection is cut after so many bytes of the PDU.
     Cut(u16),
 }
@@ -86,7 +86,7 @@ fn spoil(bytes: &mut Vec<u8>, wrong: &Wrong<'_>) -> Then {
             bytes[5..8].copy_from_slice(&length.to_be_bytes()[1..]);
         }
         Wrong::Additional(segments) => {
-            let mut segments = segments[..segments.len().min(AHS_BYTES)].to_vec();
+            let mut segments = segments.0.to_vec();
             segments.resize(segments.len().next_multiple_of(4), 0);
             bytes[4] = (segments.len() / 4) as u8;
             bytes.splice(Bhs::LEN..Bhs::LEN, segments);
