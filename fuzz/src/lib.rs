@@ -11,6 +11,7 @@
 //!   wire::pdu        bytes of a connection, in any portions          -> framing, headers, texts
 //!   wire::login      requests of any shape, then PDUs of any kind    -> the target's protocol machine
 //!   wire::cdb        commands with any parameter lists               -> SCSI decisions
+//!   wire::session    whole sessions of several hosts over sockets    -> the target as it runs, with all its threads
 //!        |
 //!   session          a driver that does the operations (operation), commits and crashes included
 //!   damage           changes of an image, checksums made right again, so that the fuzzer gets behind them

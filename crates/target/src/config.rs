@@ -20,7 +20,7 @@ pub struct TargetConfig {
     pub shards: usize,
     /// What carries their I/O.
     pub backend: Backend,
-    /// Bytes of commands' data in memory, at most, in all.
+    /// Bytes of commands' data in memory, at most, in all; but each shard has room for one command of the largest size.
     pub memory: usize,
 }
 

@@ -1,8 +1,9 @@
 //! Bounds on what peers can make the driver hold; the protocol's own stand in `umbra_iscsi::limits`.
 //!
-//! Memory: every shard has a pool of [`TargetConfig::memory`](crate::TargetConfig::memory) bytes, its share of the whole, for data on its
-//! way in and out, and one of [`FRAME_BYTES`] for headers and received bytes. There is no other memory that peers can make grow
-//! but the tables of sessions and tasks, which [`CONNECTIONS`] and [`QUEUE_DEPTH`] bound.
+//! Memory: every shard has a pool of [`TargetConfig::memory`](crate::TargetConfig::memory) bytes, its share of the whole, and
+//! never less than the largest command, for data on its way in and out; and one of [`FRAME_BYTES`] for headers and received
+//! bytes. There is no other memory that peers can make grow but the tables of sessions and tasks, which [`CONNECTIONS`] and
+//! [`QUEUE_DEPTH`] bound.
 
 use std::time::Duration;
 

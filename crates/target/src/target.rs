@@ -21,6 +21,7 @@ use std::thread::{self, JoinHandle};
 use umbra_base::{Error, Result};
 use umbra_iscsi::target::{Authentication, CloseReason};
 use umbra_ring::{Remote, Workers};
+use umbra_scsi::{Sense, reservation::Nexus};
 
 /// An iSCSI target for units of one kind. One for each array.
 pub struct Target<U: LogicalUnit> {
@@ -106,31 +107,30 @@ impl<U: LogicalUnit> Target<U> {
         self.common.revoke_tokens(|_| true)
     }
 
-    /// A host lost a unit: what it had registered there is gone.
+    /// A host lost a unit: what it had registered there is gone, and those whom that concerns are told. No shard is waited
+    /// for while the reservations are kept from changing: it may wait for just that.
     fn forget_reservations(&self, initiator: &str, slot: &Slot<U>) {
-        let _no_other_change = slot.state.changing();
-        let outcome = {
-            let Some(reservations) = slot.state.reserved() else { return };
-            reservations.without(|port| port.name().eq_ignore_ascii_case(initiator))
-        };
-        if let Err(error) = self.common.keep(slot.identity.uuid, &outcome.state) {
-            // It comes back registered after a restart, which fences others at worst.
-            tracing::warn!(%error, lun = slot.number, "the end of a registration could not be kept");
-        }
-        slot.state.install(outcome.state);
-        let aftermath = Aftermath {
-            unit: slot.identity.uuid,
-            attentions: outcome.attentions,
-            abort: Vec::new(),
-            asker: 0,
-            tag: 0,
-        };
+        let Some(attentions) = self.unregister(initiator, slot) else { return };
+        let aftermath =
+            Aftermath { unit: slot.identity.uuid, attentions, abort: Vec::new(), asker: 0, tag: 0 };
         let aftermath = Arc::new(aftermath);
         Fence::wait(|fence| {
             for remote in self.common.remotes() {
                 post(remote, Message::Reserved { aftermath: aftermath.clone(), fence: fence.clone() });
             }
         });
+    }
+
+    /// Takes a host's registrations from a unit; who is to be told what, if there were reservations.
+    fn unregister(&self, initiator: &str, slot: &Slot<U>) -> Option<Vec<(Nexus, Sense)>> {
+        let _no_other_change = slot.state.changing();
+        let outcome = slot.state.reserved()?.without(|port| port.name().eq_ignore_ascii_case(initiator));
+        if let Err(error) = self.common.keep(slot.identity.uuid, &outcome.state) {
+            // It comes back registered after a restart, which fences others at worst.
+            tracing::warn!(%error, lun = slot.number, "the end of a registration could not be kept");
+        }
+        slot.state.install(outcome.state);
+        Some(outcome.attentions)
     }
 
     /// Whether LUN `number` may be given to something else (design A1): it is not in the view, and every session that knew it

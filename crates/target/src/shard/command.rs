@@ -337,6 +337,7 @@ impl<U: LogicalUnit> Server<U> {
             ordered,
             copies: at.copies,
             aborted: false,
+            settling: false,
             fences: Vec::new(),
             work,
             pieces: self.spare_pieces.pop().unwrap_or_default(),

@@ -87,7 +87,18 @@ pub(super) enum Receiving {
         tag: u32,
         tail: Buf,
         before: usize,
+        /// The command is still there.
+        wanted: bool,
     },
+}
+
+impl Receiving {
+    /// A command has ended: what is being received for it goes nowhere.
+    pub fn forget(&mut self, ended: u32) {
+        if let Receiving::Straight { tag, wanted, .. } = self {
+            *wanted &= *tag != ended;
+        }
+    }
 }
 
 /// A command that has not begun, with its data.

@@ -75,12 +75,13 @@ impl<U: LogicalUnit> Server<U> {
         let conn = &mut self.conns[c];
         let aborted = conn.core.abort(tag);
         conn.incoming.remove(&tag);
+        conn.receiving.forget(tag);
         conn.soliciting.retain(|(waiting, _)| *waiting != tag);
         conn.queue.retain(|queued| queued.command.tag != tag);
         conn.waiting.retain(|queued| queued.command.tag != tag);
         for (_, task) in self.tasks.iter_mut().filter(|(_, task)| task.conn == c && task.tag == tag) {
             task.aborted = true;
-            task.fences.push(fence.clone());
+            task.hold(fence);
         }
         aborted
     }
@@ -107,7 +108,7 @@ impl<U: LogicalUnit> Server<U> {
         let still =
             |task: &super::task::Task<U>| task.conn == c && task.aborted && at(Some(task.slot.number));
         for (_, task) in self.tasks.iter_mut().filter(|(_, task)| still(task)) {
-            task.fences.push(fence.clone());
+            task.hold(fence);
         }
         self.touch(c);
     }

@@ -116,7 +116,8 @@ impl<U: LogicalUnit> Server<U> {
         let shard = Shard::new(&Config {
             backend: config.backend,
             depth: OPERATIONS,
-            buffers: (config.memory / common.shards).max(umbra_ring::LARGEST),
+            // The ring has a page of it for itself: the largest command must fit beside that, or it would wait for ever.
+            buffers: (config.memory / common.shards).max(umbra_ring::LARGEST + umbra_ring::PAGE),
             inbox: INBOX,
             workers: common.workers.clone(),
         })?;

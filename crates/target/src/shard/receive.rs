@@ -39,14 +39,16 @@ impl<U: LogicalUnit> Server<U> {
         }
         let Some(mut buf) = buf else { return };
         match straight {
-            Receiving::Straight { tag, tail, before } => {
+            Receiving::Straight { tag, tail, before, wanted } => {
                 conn.receiver.data(&buf[before..]);
                 if buf.join(tail).is_err() {
                     // Parts of one buffer that lie side by side always join.
                     conn.core.close(CloseReason::Socket("a buffer came back in pieces".to_owned()));
                     return;
                 }
-                conn.incoming.insert(tag, buf);
+                if wanted {
+                    conn.incoming.insert(tag, buf);
+                }
                 if matches!(conn.receiver.expects(), Expects::Header { .. }) {
                     self.arrived(c);
                 }
@@ -108,10 +110,7 @@ impl<U: LogicalUnit> Server<U> {
 
     /// Sees to it that a command has a buffer for all of its data; refuses it if there is no memory.
     fn make_room(&mut self, c: usize, tag: u32, total: u32) {
-        if let DataTo::Task { offset, .. } = self.conns[c].to
-            && offset > 0
-            && self.conns[c].incoming.contains_key(&tag)
-        {
+        if self.conns[c].incoming.contains_key(&tag) {
             return;
         }
         let outcome = match self.shard.buffer(total as usize) {
@@ -257,7 +256,7 @@ impl<U: LogicalUnit> Server<U> {
         {
             let before = buf.len();
             let tail = buf.split_off((before + left).min(buf.room()));
-            conn.receiving = Receiving::Straight { tag, tail, before };
+            conn.receiving = Receiving::Straight { tag, tail, before, wanted: true };
             self.shard.recv(token, &conn.socket, buf);
             return;
         }

@@ -36,7 +36,8 @@ impl<U: LogicalUnit> Server<U> {
 
     /// A worker has changed a unit's reservations: everybody does his part, then the command is answered.
     pub(super) fn reserved(&mut self, t: usize, aftermath: Aftermath) {
-        let Some(task) = self.tasks.get(t) else { return };
+        let Some(task) = self.tasks.get_mut(t) else { return };
+        task.settle();
         let (asker, tag) = (self.conns[task.conn].id, task.tag);
         let remote = self.shard.remote();
         let fence = Fence::new(move || post(&remote, Message::Settled { task: t }));

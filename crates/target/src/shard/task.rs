@@ -1,7 +1,7 @@
 //! Commands that run: I/O on the ring in pieces, or a call that a worker makes.
 //!
-//! What always holds: a task stays until nothing of it runs any more, aborted or not; only then its fences fall, so that
-//! whoever waits for one knows that the command can change nothing any more (design A1).
+//! What always holds: a task stays until nothing of it runs any more, aborted or not; its fences fall when the command can
+//! change nothing any more, and not before (design A1).
 
 use super::{Kind, Server, known_file, token};
 use crate::exclusion::Inside;
@@ -27,6 +27,8 @@ pub(super) struct Task<U: LogicalUnit> {
     pub copies: bool,
     /// Nobody wants to hear how it ends.
     pub aborted: bool,
+    /// Its change of reservations is in force; it only waits until all shards have done their part.
+    pub settling: bool,
     pub fences: Vec<Fence>,
     pub work: Work<U::Ticket>,
     /// Its buffer, in pieces while parts of it are in operations.
@@ -54,6 +56,22 @@ pub(super) enum Work<T> {
     Changing,
     /// A worker reads it, or it waits for a flush.
     Elsewhere,
+}
+
+impl<U: LogicalUnit> Task<U> {
+    /// Keeps a fence up for as long as this can change something. What settles can not, and waits for fences itself: two
+    /// that waited for each other, or one for its own, would never end.
+    pub fn hold(&mut self, fence: &Fence) {
+        if !self.settling {
+            self.fences.push(fence.clone());
+        }
+    }
+
+    /// From now on this can change nothing any more: its fences fall.
+    pub fn settle(&mut self) {
+        self.settling = true;
+        self.fences.clear();
+    }
 }
 
 impl<U: LogicalUnit> Server<U> {

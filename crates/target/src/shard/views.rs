@@ -27,7 +27,7 @@ impl<U: LogicalUnit> Server<U> {
             let nexus = self.conns[task.conn].nexus.as_ref();
             let copies = task.copies && nexus.is_some_and(|nexus| Arc::ptr_eq(&nexus.host, host));
             if copies || gone.iter().any(|slot| Arc::ptr_eq(slot, &task.slot)) {
-                task.fences.push(fence.clone());
+                task.hold(fence);
             }
         }
         let sessions: Vec<usize> = self

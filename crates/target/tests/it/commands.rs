@@ -117,3 +117,16 @@ fn compare_and_write_is_atomic_between_hosts() {
     });
     assert_eq!(unit.contents()[..4], (2 * ROUNDS).to_be_bytes());
 }
+
+/// The rest of each burst is so short that it goes along with a header.
+#[test]
+fn a_burst_that_ends_in_a_short_piece_is_followed_by_the_next() {
+    let lab = Lab::new();
+    lab.set(HOST_A, &[(0, &unit(), Access::ReadWrite)]);
+    let mut raw = Raw::connect(lab.addr);
+    raw.login(HOST_A, &[("MaxBurstLength", "8292")]);
+    raw.clear_attentions();
+    let data: Vec<u8> = (0..40 * 512).map(|at| (at / 100) as u8).collect();
+    assert!(raw.write_solicited(0, 0, &data, 4096).is_good());
+    assert_eq!(raw.read(0, 0, 40).data, data);
+}

@@ -13,5 +13,7 @@ mod memory;
 mod portals;
 mod raw;
 mod reservations;
+mod room;
+mod slow_keeper;
 mod tokens;
 mod tools;

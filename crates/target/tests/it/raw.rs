@@ -333,9 +333,9 @@ impl Raw {
         }
     }
 
-    /// A write whose data is asked for by R2T and sent from here, in pieces of `step`.
-    pub fn write_solicited(&mut self, lun: u16, lba: u8, data: &[u8], step: usize) -> Done {
-        let blocks = (data.len() / 512) as u16;
+    /// Starts a write whose data is asked for by R2T.
+    pub fn start_solicited(&mut self, lun: u16, lba: u8, len: usize) -> u32 {
+        let blocks = (len / 512) as u16;
         let [high, low] = blocks.to_be_bytes();
         let mut cdb = [0; 16];
         cdb[..10].copy_from_slice(&[0x2a, 0, 0, 0, 0, lba, 0, high, low, 0]);
@@ -345,13 +345,19 @@ impl Raw {
             write: true,
             lun: Lun::from_number(lun).unwrap().0,
             task_tag: tag,
-            expected_data_length: data.len() as u32,
+            expected_data_length: len as u32,
             cmd_sn: self.cmd_sn,
             cdb,
             ..ScsiCommand::default()
         };
         (self.next_tag, self.cmd_sn) = (tag + 1, self.cmd_sn + 1);
         self.send(pdu.build(), &[]);
+        tag
+    }
+
+    /// A write whose data is asked for by R2T and sent from here, in pieces of `step`.
+    pub fn write_solicited(&mut self, lun: u16, lba: u8, data: &[u8], step: usize) -> Done {
+        let tag = self.start_solicited(lun, lba, data.len());
         loop {
             match self.receive().expect("the target closed the connection") {
                 (Response::R2t(r2t), _) => {

@@ -2,33 +2,81 @@
 
 use super::lab::{NAMED_BY_COPIES, naa};
 use super::marks::{UnitId, marked};
+use super::script::Bytes;
 use super::unit::BYTES;
 use arbitrary::Arbitrary;
 
-const BLOCK: u32 = 512;
+const BLOCK: usize = 512;
 /// Bytes of a command's data, at most: a little more than a unit has.
-const DATA_MAX: u32 = BYTES as u32 + 8 * BLOCK;
-/// A unit that is none: what is written where nothing is must not come up anywhere.
-const NOBODY: UnitId = 30;
-
+const DATA_MAX: usize = BYTES as usize + 8 * BLOCK;
+/// Six-byte READ and WRITE; the longer ones count from there.
+const READ: u8 = 0x08;
+const WRITE: u8 = 0x0a;
 /// A command.
 #[derive(Debug, Arbitrary)]
 pub(super) enum Wish<'a> {
-    Read { size: Size, at: u8, blocks: u8 },
-    Write { size: Size, at: u8, blocks: u8, salt: u8, flags: u8 },
+    Read {
+        size: Size,
+        at: u8,
+        blocks: u8,
+    },
+    Write {
+        size: Size,
+        at: u8,
+        blocks: u8,
+        salt: u8,
+        flags: u8,
+    },
     /// Commands with the CDB of a WRITE (16): COMPARE AND WRITE, ORWRITE, WRITE AND VERIFY, VERIFY, WRITE ATOMIC.
-    Like { opcode: u8, at: u8, blocks: u8, flags: u8, zeroes: bool },
-    WriteSame { at: u8, blocks: u16, flags: u8 },
-    Unmap { ranges: Vec<(u8, u8)> },
+    Like {
+        opcode: u8,
+        at: u8,
+        blocks: u8,
+        flags: u8,
+        zeroes: bool,
+    },
+    WriteSame {
+        at: u8,
+        blocks: u16,
+        flags: u8,
+    },
+    Unmap {
+        ranges: Vec<(u8, u8)>,
+    },
     /// Commands that want some bytes: INQUIRY, MODE SENSE, REPORT LUNS, ...
-    Ask { which: u8, fields: [u8; 4], allocation: u8 },
+    Ask {
+        which: u8,
+        fields: [u8; 4],
+        allocation: u8,
+    },
     Flush,
-    ModeSelect { list: &'a [u8] },
-    ReserveOut { action: u8, kind: u8, key: u8, second: u8, flags: u8 },
+    ModeSelect {
+        list: Bytes<'a>,
+    },
+    ReserveOut {
+        action: u8,
+        kind: u8,
+        key: u8,
+        second: u8,
+        flags: u8,
+    },
     /// RESERVE and RELEASE.
-    Legacy { release: bool },
-    Copy { from: u8, to: u8, at: u8, to_at: u8, blocks: u8, form: bool },
-    Any { cdb: [u8; 16], data: &'a [u8], length: u16 },
+    Legacy {
+        release: bool,
+    },
+    Copy {
+        from: u8,
+        to: u8,
+        at: u8,
+        to_at: u8,
+        blocks: u8,
+        form: bool,
+    },
+    Any {
+        cdb: [u8; 16],
+        data: Bytes<'a>,
+        length: u16,
+    },
 }
 
 #[derive(Debug, Clone, Copy, Arbitrary)]
@@ -47,31 +95,53 @@ pub(super) struct Built {
     pub(super) data: Option<Vec<u8>>,
     /// What it takes.
     pub(super) length: u32,
+    /// The byte of its unit that this begins with, if it is blocks.
+    pub(super) from: Option<u64>,
     /// Whether it may copy between LUNs.
     pub(super) copies: bool,
 }
 
+impl Built {
+    /// WRITE (10) of marks.
+    pub(super) fn write(unit: UnitId, at: u8, blocks: u8, salt: u8) -> Built {
+        writing(Size::Ten.cdb(WRITE, at, blocks, 0), marked(unit, salt, Some(byte(at)), bytes(blocks)))
+    }
+
+    /// READ (10).
+    pub(super) fn read(at: u8, blocks: u8) -> Built {
+        Built { from: Some(byte(at)), ..reading(Size::Ten.cdb(READ, at, blocks, 0), bytes(blocks) as u32) }
+    }
+}
+
 impl Wish<'_> {
-    /// The command to a LUN that is this unit.
+    /// The command to a LUN that is this unit. What goes where nothing is carries no marks: it may be there when the data comes.
     pub(super) fn build(&self, unit: Option<UnitId>) -> Built {
-        let unit = unit.unwrap_or(NOBODY);
+        let data = |salt, at, length| match unit {
+            Some(unit) => marked(unit, salt, at, length),
+            None => vec![0; length],
+        };
         match self {
-            Wish::Read { size, at, blocks } => reading(size.cdb(0x08, *at, *blocks, 0), bytes(*blocks)),
-            Wish::Write { size, at, blocks, salt, flags } => {
-                writing(size.cdb(0x0a, *at, *blocks, *flags), marked(unit, *salt, bytes(*blocks) as usize))
+            Wish::Read { size, at, blocks } => {
+                Built { cdb: size.cdb(READ, *at, *blocks, 0), ..Built::read(*at, *blocks) }
             }
-            Wish::Like { opcode, at, blocks, flags, zeroes } => like(*opcode, *at, *blocks, *flags, *zeroes, unit),
+            Wish::Write { size, at, blocks, salt, flags } => {
+                let cdb = size.cdb(WRITE, *at, *blocks, *flags);
+                writing(cdb, data(*salt, Some(byte(*at)), bytes(*blocks)))
+            }
+            Wish::Like { opcode, at, blocks, flags, zeroes } => {
+                let marks = data(0, Some(byte(*at)), bytes(*blocks));
+                like(*opcode, *at, *blocks, *flags, if *zeroes { vec![0; marks.len()] } else { marks })
+            }
             Wish::WriteSame { at, blocks, flags } => {
                 let mut cdb = sixteen(0x93, u64::from(*at), (*blocks).into());
                 cdb[1] = *flags;
-                writing(cdb, marked(unit, 7, BLOCK as usize))
+                writing(cdb, data(7, None, BLOCK))
             }
             Wish::Unmap { ranges } => unmap(ranges),
             Wish::Ask { which, fields, allocation } => ask(*which, *fields, *allocation),
             Wish::Flush => reading(cdb(&[0x35]), 0),
             Wish::ModeSelect { list } => {
-                let list = &list[..list.len().min(255)];
-                writing(cdb(&[0x15, 0x10, 0, 0, list.len() as u8]), list.to_vec())
+                writing(cdb(&[0x15, 0x10, 0, 0, list.0.len() as u8]), list.0.to_vec())
             }
             Wish::ReserveOut { action, kind, key, second, flags } => {
                 let mut list = vec![0; 24];
@@ -79,11 +149,13 @@ impl Wish<'_> {
                 writing(cdb(&[0x5f, *action, *kind, 0, 0, 0, 0, 0, 24]), list)
             }
             Wish::Legacy { release } => reading(cdb(&[if *release { 0x17 } else { 0x16 }]), 0),
-            Wish::Copy { from, to, at, to_at, blocks, form } => copy(*from, *to, (*at, *to_at), *blocks, *form),
+            Wish::Copy { from, to, at, to_at, blocks, form } => {
+                copy(*from, *to, (*at, *to_at), *blocks, *form)
+            }
             Wish::Any { cdb, data, length } => {
                 let copies = cdb[0] == 0x83;
-                let data = (!data.is_empty()).then(|| data.to_vec());
-                Built { cdb: *cdb, data, length: (*length).into(), copies }
+                let data = (!data.0.is_empty()).then(|| data.0.to_vec());
+                Built { cdb: *cdb, data, length: (*length).into(), from: None, copies }
             }
         }
     }
@@ -118,28 +190,40 @@ fn sixteen(opcode: u8, lba: u64, blocks: u32) -> [u8; 16] {
     cdb
 }
 
-fn bytes(blocks: u8) -> u32 {
-    (u32::from(blocks) * BLOCK).min(DATA_MAX)
+fn bytes(blocks: u8) -> usize {
+    (usize::from(blocks) * BLOCK).min(DATA_MAX)
+}
+
+/// The first byte of a block.
+fn byte(block: u8) -> u64 {
+    u64::from(block) * BLOCK as u64
 }
 
 fn reading(cdb: [u8; 16], length: u32) -> Built {
-    Built { cdb, data: None, length, copies: false }
+    Built { cdb, data: None, length, from: None, copies: false }
 }
 
 fn writing(cdb: [u8; 16], data: Vec<u8>) -> Built {
-    Built { cdb, data: Some(data), length: 0, copies: false }
+    Built { cdb, data: Some(data), length: 0, from: None, copies: false }
 }
 
-fn like(opcode: u8, at: u8, blocks: u8, flags: u8, zeroes: bool, unit: UnitId) -> Built {
-    const OPCODES: [u8; 5] = [0x89, 0x8b, 0x8e, 0x8f, 0x9c];
+/// COMPARE AND WRITE compares with what it writes.
+fn like(opcode: u8, at: u8, blocks: u8, flags: u8, data: Vec<u8>) -> Built {
+    const OPCODES: [u8; 5] = [COMPARE, OR, 0x8e, 0x8f, 0x9c];
     const COMPARE: u8 = 0x89;
     const OR: u8 = 0x8b;
     let opcode = OPCODES[usize::from(opcode) % OPCODES.len()];
     let mut cdb = sixteen(opcode, at.into(), blocks.into());
     cdb[1] = flags & 0x0e;
-    let length = (bytes(blocks) * if opcode == COMPARE { 2 } else { 1 }) as usize;
-    // Marks that are joined bit by bit would be nobody's.
-    writing(cdb, if zeroes || opcode == OR { vec![0; length] } else { marked(unit, 0, length) })
+    writing(
+        cdb,
+        match opcode {
+            COMPARE => data.repeat(2),
+            // Marks that are joined bit by bit would be nobody's.
+            OR => vec![0; data.len()],
+            _ => data,
+        },
+    )
 }
 
 fn unmap(ranges: &[(u8, u8)]) -> Built {

@@ -3,19 +3,23 @@
 //! ```text
 //!   host A: LUN 0 own (rw)   LUN 1 shared (rw)   LUN 2 fixed (ro)
 //!   host B: LUN 0 own (rw)   LUN 1 shared (ro)
-//!   nobody: hidden           witness: LUN 0 its own (rw), a session that lasts
+//!   nobody: hidden           witness: LUN 0 its own (rw), two sessions that last, one on each shard
 //! ```
 
-use super::marks::{UnitId, Units, WITNESS, units};
-use super::peer::Peer;
+use super::alarm::Alarm;
+use super::marks::{UnitId, Units, WITNESS, marks};
+use super::peer::{Allowed, Peer};
 use super::stream::Stream;
 use super::unit::{Door, FuzzUnit};
 use arbitrary::Arbitrary;
+use rustix::fs::{Mode, OFlags};
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use umbra_scsi::limits::{BLOCK, TRANSFER_BLOCKS};
 use umbra_target::{
     Access, Backend, Directory, HostLogin, Keeper, LunEntry, LunIdentity, Mutual, PortalAuth, Secret, Target,
     TargetConfig,
@@ -30,8 +34,14 @@ const HIDDEN: UnitId = 3;
 const FIXED: UnitId = 4;
 const UNITS: usize = 5;
 const DOORS: [Door; UNITS] = [Door::Open, Door::Missing, Door::Ajar, Door::Missing, Door::Open];
-/// Bytes of commands' data: little, so that commands wait for memory.
-const MEMORY: usize = 8 << 20;
+const SHARDS: usize = 2;
+/// Inputs of which the first is looked at for memory that does not come back: what is lost stays lost, and touching all
+/// memory takes longer than all the rest.
+const MEMORY_CHECKS: u64 = 64;
+/// Bytes of the largest command.
+const LARGEST: u32 = TRANSFER_BLOCKS * BLOCK as u32;
+/// The witness's sessions that last count from 0; one that is new for each input has this.
+const NEWCOMER: u8 = SHARDS as u8;
 
 /// Who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Arbitrary)]
@@ -60,7 +70,11 @@ impl Host {
     /// What it sees at first.
     fn view(self) -> View {
         match self {
-            Host::A => [Some((OWN_A, Access::ReadWrite)), Some((SHARED, Access::ReadWrite)), Some((FIXED, Access::ReadOnly))],
+            Host::A => [
+                Some((OWN_A, Access::ReadWrite)),
+                Some((SHARED, Access::ReadWrite)),
+                Some((FIXED, Access::ReadOnly)),
+            ],
             Host::B => [Some((OWN_B, Access::ReadWrite)), Some((SHARED, Access::ReadOnly)), None],
         }
     }
@@ -122,15 +136,36 @@ impl Keeper for Kept {
     }
 }
 
+/// A target's unix socket, which has no name any more: a fuzzer ends without a chance to remove it.
+struct UnixDoor(OwnedFd);
+
+impl UnixDoor {
+    fn open(target: &Target<FuzzUnit>) -> UnixDoor {
+        const WORKS: &str = "there is a folder for temporary files";
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(format!("umbra-fuzz-{process}-{count}"));
+        target.listen_unix(&path).expect(WORKS);
+        let socket = rustix::fs::open(&path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).expect(WORKS);
+        std::fs::remove_file(&path).expect(WORKS);
+        UnixDoor(socket)
+    }
+
+    fn path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
+    }
+}
+
 /// A target.
 pub(super) struct Lab {
     pub(super) target: Arc<Target<FuzzUnit>>,
     kept: Arc<Kept>,
     tcp: SocketAddr,
     chap: SocketAddr,
-    unix: PathBuf,
+    unix: UnixDoor,
     witness_unit: Arc<FuzzUnit>,
-    witness: Mutex<Option<Peer>>,
+    witnesses: Mutex<Vec<Peer>>,
+    checks: AtomicU64,
 }
 
 impl Lab {
@@ -142,39 +177,64 @@ impl Lab {
 
     fn new(plain: bool) -> Lab {
         const STARTS: &str = "the target starts";
+        Alarm::set();
         let backend = if plain { Backend::Plain } else { Backend::Auto };
-        let config = TargetConfig { shards: 2, memory: MEMORY, backend, ..TargetConfig::new(TARGET) };
+        // Of memory it takes the least that it can do with: room for one command of the largest size on each shard.
+        let config = TargetConfig { shards: SHARDS, memory: 0, backend, ..TargetConfig::new(TARGET) };
         let kept = Arc::new(Kept::default());
         let target = Target::new(config, Arc::new(Hosts), Arc::clone(&kept) as _).expect(STARTS);
         let local = SocketAddr::from(([127, 0, 0, 1], 0));
         let tcp = target.listen_tcp(local, PortalAuth::InsecureNone).expect(STARTS);
         let chap = target.listen_tcp(local, PortalAuth::Chap).expect(STARTS);
-        let unix = std::env::temp_dir().join(if plain { "umbra-fuzz-plain" } else { "umbra-fuzz-auto" });
-        target.listen_unix(&unix).expect(STARTS);
-        let witness_unit = Arc::new(FuzzUnit::new(WITNESS, Door::Ajar));
+        let unix = UnixDoor::open(&target);
+        let witness_unit = Arc::new(FuzzUnit::new(WITNESS, Door::Ajar, false));
         let entry = entry(0, WITNESS, 0, &witness_unit, Access::ReadWrite);
         target.set_luns(WITNESS_NAME, vec![entry]);
-        let lab = Lab { target, kept, tcp, chap, unix, witness_unit, witness: Mutex::new(None) };
-        let witness = Peer::decent(lab.connect(Way::Unix), WITNESS_NAME);
-        *lab.witness.lock().expect(STARTS) = Some(witness);
+        let lab = Lab {
+            target,
+            kept,
+            tcp,
+            chap,
+            unix,
+            witness_unit,
+            witnesses: Mutex::default(),
+            checks: AtomicU64::new(0),
+        };
+        // Connections go to the shard that has the fewest.
+        let witness = |isid| Peer::decent(lab.connect(Way::Unix), WITNESS_NAME, isid as u8);
+        *lab.witnesses.lock().expect(STARTS) = (0..SHARDS).map(witness).collect();
         lab
     }
 
     /// A stream to the target.
     pub(super) fn connect(&self, way: Way) -> Stream {
         match way {
-            Way::Unix => Stream::unix(&self.unix),
+            Way::Unix => Stream::unix(&self.unix.path()),
             Way::Tcp => Stream::tcp(self.tcp),
             Way::Chap => Stream::tcp(self.chap),
         }
     }
 
-    /// A session that never did any harm still works, and its unit has nothing of others'.
-    pub(super) fn check_witness(&self) {
-        let mut witness = self.witness.lock().expect("it never fails");
-        witness.as_mut().expect("it is logged in").write_and_read();
-        let found = units(&self.witness_unit.contents()).find(|unit| *unit != WITNESS);
-        assert_eq!(found, None, "data of a unit in the witness's");
+    /// Sessions that never did any harm still work, and find all memory free; a new one is let in; and their unit has nothing
+    /// of others'.
+    pub(super) fn check_witnesses(&self) {
+        let count_memory = self.checks.fetch_add(1, Ordering::Relaxed).is_multiple_of(MEMORY_CHECKS);
+        for witness in &mut *self.witnesses.lock().expect("it never fails") {
+            witness.write_and_read();
+            if count_memory {
+                witness.borrow_memory(LARGEST);
+            }
+        }
+        Peer::decent(self.connect(Way::Tcp), WITNESS_NAME, NEWCOMER).write_and_read();
+        check_contents(&self.witness_unit.contents(), Allowed { units: Units::of(WITNESS), in_place: true });
+    }
+}
+
+/// Sees to it that a unit has only what may be there.
+fn check_contents(contents: &[u8], allowed: Allowed) {
+    for (at, mark) in marks(contents) {
+        let is_right = allowed.units.has(mark.unit) && (!allowed.in_place || mark.belongs_at(at as u64));
+        assert!(is_right, "{mark:?} at byte {at} of a unit that may have {allowed:?}");
     }
 }
 
@@ -195,9 +255,9 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(plain: bool) -> World {
+    pub(super) fn new(plain: bool, slow: bool) -> World {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let new = |(id, door): (usize, &Door)| Arc::new(FuzzUnit::new(id as UnitId, *door));
+        let new = |(id, door): (usize, &Door)| Arc::new(FuzzUnit::new(id as UnitId, *door, slow));
         let mut world = World {
             lab: Lab::of(plain),
             units: DOORS.iter().enumerate().map(new).collect(),
@@ -219,8 +279,17 @@ impl World {
         slot.map(|(unit, _)| unit)
     }
 
-    /// Whose data a host may be told at a LUN, or at all.
-    pub(super) fn may_hear(&self, host: Host, lun: Option<u8>) -> Units {
+    /// What a host may be told at a LUN, or at all.
+    pub(super) fn may_hear(&self, host: Host, lun: Option<u8>) -> Allowed {
+        Allowed { units: self.may_know(host, lun), in_place: self.is_in_place() }
+    }
+
+    /// Whether nobody has moved data from one place to another.
+    fn is_in_place(&self) -> bool {
+        !self.copying.contains(&true)
+    }
+
+    fn may_know(&self, host: Host, lun: Option<u8>) -> Units {
         let luns = &self.seen[host as usize];
         let seen = match lun.and_then(|lun| luns.get(usize::from(lun))) {
             Some(units) => *units,
@@ -247,7 +316,7 @@ impl World {
         for host in Host::ALL {
             for (lun, slot) in self.views[host as usize].into_iter().enumerate() {
                 let Some((unit, _)) = slot else { continue };
-                let by_copies = self.copying[host as usize].then(|| self.may_hear(host, None));
+                let by_copies = self.copying[host as usize].then(|| self.may_know(host, None));
                 let by_commands = self.closure(self.seen[host as usize][lun]);
                 let mine = &mut self.may_contain[usize::from(unit)];
                 *mine = mine.and(by_commands).and(by_copies.unwrap_or_default());
@@ -285,7 +354,7 @@ impl World {
         }
     }
 
-    /// A host comes (again): what it can write is not frozen any more.
+    /// A host comes, or may come: what it can write is not frozen any more.
     pub(super) fn comes(&mut self, host: Host) {
         let view = self.views[host as usize];
         self.thaw(|unit| is_writable(&view, unit));
@@ -333,12 +402,13 @@ impl World {
         Host::ALL.into_iter().for_each(|host| self.drop_sessions(host));
         self.thaw(|_| true);
         for (id, unit) in self.units.iter().enumerate() {
-            let found = units(&unit.contents()).find(|found| !self.may_contain[id].has(*found));
-            assert_eq!(found, None, "data of another unit in unit {id}");
+            let allowed = Allowed { units: self.may_contain[id], in_place: self.is_in_place() };
+            check_contents(&unit.contents(), allowed);
         }
-        self.lab.check_witness();
+        self.lab.check_witnesses();
         Host::ALL.into_iter().for_each(|host| self.lab.target.set_luns(host.name(), Vec::new()));
-        let others = self.lab.target.sessions().into_iter().filter(|session| session.initiator != WITNESS_NAME);
+        let others =
+            self.lab.target.sessions().into_iter().filter(|session| session.initiator != WITNESS_NAME);
         assert_eq!(others.count(), 0, "a session is left");
         self.lab.kept.0.lock().expect("nobody panics under it").clear();
     }
@@ -352,12 +422,8 @@ fn is_writable(view: &View, unit: UnitId) -> bool {
 fn entry(number: u16, id: UnitId, world: u64, unit: &Arc<FuzzUnit>, access: Access) -> LunEntry<FuzzUnit> {
     let mut uuid = [id; 16];
     uuid[..8].copy_from_slice(&world.to_be_bytes());
-    let identity = LunIdentity {
-        naa: naa(id),
-        uuid,
-        serial: format!("FUZZ-{id}"),
-        product: "FUZZ".to_owned(),
-    };
+    let identity =
+        LunIdentity { naa: naa(id), uuid, serial: format!("FUZZ-{id}"), product: "FUZZ".to_owned() };
     LunEntry { number, unit: Arc::clone(unit), identity, access }
 }
 

@@ -14,6 +14,8 @@ use umbra_iscsi::pdu::{Digests, Response, TextList};
 #[derive(Debug, Arbitrary)]
 pub(super) struct Login<'a> {
     pub(super) isid: u8,
+    /// It asks for unit attentions at once.
+    pub(super) attentive: bool,
     header_digest: bool,
     data_digest: bool,
     initial_r2t: bool,
@@ -78,13 +80,13 @@ pub(super) fn log_in(peer: &mut Peer, host: Host, way: Way, login: &Login<'_>) {
     }
 }
 
-/// The name of the witness, and nothing else.
-pub(super) fn log_in_simply(peer: &mut Peer, name: &str) {
+/// With a name, and nothing else.
+pub(super) fn log_in_simply(peer: &mut Peer, name: &str, isid: u8) {
     let names = [("InitiatorName", name), ("TargetName", TARGET)];
     let names: TextList = names.into_iter().collect();
-    let answer = step(peer, 0, (stage::OPERATIONAL, stage::FULL_FEATURE), &names);
-    let (answer, text) = answer.expect("the witness is let in");
-    assert_eq!(answer.status, 0);
+    let answer = step(peer, isid, (stage::OPERATIONAL, stage::FULL_FEATURE), &names);
+    let (answer, text) = answer.expect("whoever is known is let in");
+    assert_eq!(answer.status, 0, "a decent login is refused");
     peer.log_in(agreed(&text), true);
 }
 
@@ -153,6 +155,6 @@ fn agreed(text: &TextList) -> Agreed {
         initial_r2t: !is("InitialR2T", "No"),
         first_burst: number("FirstBurstLength", 65_536),
         max_burst: number("MaxBurstLength", 262_144),
-        segment: number("MaxRecvDataSegmentLength", 8192).min(RECV_DATA_SEGMENT),
+        segment: number("MaxRecvDataSegmentLength", 8192).min(RECV_DATA_SEGMENT as u32) as usize,
     }
 }

@@ -3,64 +3,137 @@
 //!
 //! ```text
 //!   steps (this file) -> peers (peer, login, stream) -> target -> units (unit), full of marks that say whose they are
-//!                        lab: the target, who sees what, whose data may have come where
+//!     (script, command, wrong)                             |
+//!                        lab: the target, who sees what, whose data may have come where; alarm: its log
 //! ```
-//! What always holds: no host hears of data that is not its own to hear; nobody's data gets where he cannot write; what
-//! a fence says cannot change does not change; a decent peer is served, whatever the others do; everything is
-//! answered in time.
+//! What always holds: no host hears of data that is not its own to hear, or from another place than it asked for; nobody's
+//! data gets where he cannot write; what a fence says cannot change does not change; a decent peer is served, whatever the
+//! others do; everything is answered in time; all memory comes back; the target logs no error of its own, and no thread of
+//! it panics (libFuzzer ends the process at any panic).
 
+mod alarm;
 mod command;
 mod lab;
 mod login;
 mod marks;
 mod peer;
+mod script;
 mod stream;
 mod unit;
+mod wrong;
 
 use super::words::Word;
 use arbitrary::Arbitrary;
-use command::Wish;
+use command::{Built, Wish};
 use lab::{Change, Host, Way, World};
 use login::Login;
+use marks::{NOBODY, marked};
 use peer::{Peer, Sending, State};
+use script::{Bytes, Script};
 use umbra_iscsi::pdu::request::{DataOut, Logout, NopOut, TaskManagement, Text, task_function};
 use umbra_iscsi::pdu::response::R2t;
 use umbra_iscsi::pdu::{Bhs, Lun, RESERVED_TAG, Response, TextList, write_pdu};
+use wrong::{Then, Wrong};
 
-/// More only make a slower run.
-const STEPS_MAX: usize = 48;
 const PEERS: usize = 4;
+/// LUNs that are spoken of: one more than a host ever sees.
+const LUNS: u8 = 4;
 /// Bytes of what a peer sends that is no command's.
 const DATA_MAX: usize = 8192;
 /// Tags of what is not a command.
 const OTHERS: u32 = 0xe000_0000;
 
-/// A ring's backend, and what happens.
+/// A ring's backend, who is there already, and what happens.
 #[derive(Debug, Arbitrary)]
 pub struct Input<'a> {
     plain: bool,
-    steps: Vec<Step<'a>>,
+    /// Units take their time to change, so that others come in between.
+    slow: bool,
+    /// Bits: peers that have logged in decently; the first two are of one host, the others of the other.
+    there: u8,
+    steps: Script<'a>,
 }
 
 /// What somebody does.
 #[derive(Debug, Arbitrary)]
 enum Step<'a> {
-    Connect { peer: u8, host: Host, way: Way, login: Login<'a> },
-    Command { peer: u8, lun: u8, wish: Wish<'a>, how: How },
+    Connect {
+        peer: u8,
+        host: Host,
+        way: Way,
+        login: Login<'a>,
+    },
+    Command(Ordinary<'a>),
+    Wrong {
+        peer: u8,
+        lun: u8,
+        wish: Wish<'a>,
+        wrong: Wrong<'a>,
+    },
     /// Answers a request for data.
-    Data { peer: u8, which: u8, twist: Option<Twist> },
-    Manage { peer: u8, function: u8, lun: u8, tag: u8 },
-    Ping { peer: u8, length: u16, unasked: bool },
-    Text { peer: u8, pairs: Vec<(Word<'a>, Word<'a>)>, goes_on: bool },
-    Logout { peer: u8, reason: u8 },
+    Data {
+        peer: u8,
+        which: u8,
+        twist: Option<Twist>,
+    },
+    Manage {
+        peer: u8,
+        function: u8,
+        lun: u8,
+        tag: u8,
+    },
+    Ping {
+        peer: u8,
+        length: u16,
+        unasked: bool,
+    },
+    Text {
+        peer: u8,
+        pairs: Vec<(Word<'a>, Word<'a>)>,
+        goes_on: bool,
+    },
+    Logout {
+        peer: u8,
+        reason: u8,
+    },
     /// A PDU of any kind, well framed.
-    Pdu { peer: u8, header: [u8; Bhs::LEN], numbered: bool, data: &'a [u8] },
+    Pdu {
+        peer: u8,
+        header: [u8; Bhs::LEN],
+        numbered: bool,
+        data: Bytes<'a>,
+    },
     /// A PDU with a byte changed after its digests were made.
-    Damaged { peer: u8, opcode: u8, at: u8, data: &'a [u8] },
-    Raw { peer: u8, bytes: &'a [u8] },
-    Cut { peer: u8 },
-    View { host: Host, lun: u8, change: Change },
-    Drop { host: Host },
+    Damaged {
+        peer: u8,
+        opcode: u8,
+        at: u8,
+        data: Bytes<'a>,
+    },
+    Raw {
+        peer: u8,
+        bytes: Bytes<'a>,
+    },
+    Cut {
+        peer: u8,
+    },
+    View {
+        host: Host,
+        lun: u8,
+        change: Change,
+    },
+    Drop {
+        host: Host,
+    },
+}
+
+/// A command as it should be.
+#[derive(Debug, Arbitrary)]
+struct Ordinary<'a> {
+    peer: u8,
+    lun: u8,
+    wish: Wish<'a>,
+    how: How,
 }
 
 #[derive(Debug, Arbitrary)]
@@ -71,6 +144,8 @@ struct How {
     unasked: bool,
     /// Mostly what there is.
     skew: Option<i16>,
+    /// The next step does not wait until the target has dealt with it.
+    hasty: bool,
 }
 
 /// What is wrong with an answer.
@@ -88,11 +163,12 @@ enum Twist {
 /// Does it all.
 pub fn run(input: Input<'_>) {
     let mut session = Session {
-        world: World::new(input.plain),
+        world: World::new(input.plain, input.slow),
         peers: std::array::from_fn(|_| None),
         aborts: false,
     };
-    input.steps.iter().take(STEPS_MAX).for_each(|step| session.step(step));
+    session.begin(input.there);
+    input.steps.0.iter().for_each(|step| session.step(step));
     session.end();
 }
 
@@ -112,6 +188,17 @@ struct Seat {
 }
 
 impl Session {
+    fn begin(&mut self, there: u8) {
+        for place in (0..PEERS).filter(|place| there >> place & 1 == 1) {
+            let (host, way, isid) = (Host::ALL[place / 2], Way::Unix, place as u8);
+            self.world.comes(host);
+            let mut peer = Peer::decent(self.world.lab.connect(way), host.name(), isid);
+            peer.take_attentions(LUNS - 1);
+            self.peers[place] = Some(Seat { peer, host, way, isid });
+            self.with(place as u8, |_| {});
+        }
+    }
+
     fn step(&mut self, step: &Step<'_>) {
         match step {
             Step::Connect { peer, host, way, login } => self.connect(*peer, *host, *way, login),
@@ -121,7 +208,8 @@ impl Session {
                 self.world.drop_sessions(*host);
             }
             Step::Cut { peer } => self.peers[usize::from(*peer) % PEERS] = None,
-            Step::Command { peer, lun, wish, how } => self.command(*peer, *lun, wish, how),
+            Step::Command(Ordinary { peer, lun, wish, how }) => self.command(*peer, *lun, wish, how),
+            Step::Wrong { peer, lun, wish, wrong } => self.wrong(*peer, *lun, wish, wrong),
             Step::Data { peer, which, twist } => self.with(*peer, |seat| data(seat, *which, twist.as_ref())),
             Step::Manage { peer, function, lun, tag } => self.manage(*peer, *function, *lun, *tag),
             Step::Ping { peer, length, unasked } => self.with(*peer, |seat| ping(seat, *length, *unasked)),
@@ -129,17 +217,17 @@ impl Session {
             Step::Logout { peer, reason } => self.log_out(*peer, *reason),
             Step::Pdu { peer, header, numbered, data } => {
                 self.may_do_anything(*peer);
-                self.with(*peer, |seat| any(seat, header, *numbered, data));
+                self.with(*peer, |seat| any(seat, header, *numbered, data.0));
             }
             Step::Damaged { peer, opcode, at, data } => {
                 self.may_do_anything(*peer);
-                self.with(*peer, |seat| damaged(seat, *opcode, *at, data));
+                self.with(*peer, |seat| damaged(seat, *opcode, *at, data.0));
             }
             Step::Raw { peer, bytes } => {
                 self.may_do_anything(*peer);
                 self.with(*peer, |seat| {
                     (seat.peer.decent, seat.peer.state) = (false, State::Lost);
-                    seat.peer.send_bytes(bytes);
+                    seat.peer.send_bytes(bytes.0);
                 });
             }
         }
@@ -167,13 +255,17 @@ impl Session {
         self.world.comes(host);
         let mut seat = Seat { peer: Peer::new(self.world.lab.connect(way)), host, way, isid };
         login::log_in(&mut seat.peer, host, way, login);
+        if login.attentive && seat.peer.state == State::Full {
+            seat.peer.take_attentions(LUNS - 1);
+        }
         self.peers[usize::from(peer) % PEERS] = Some(seat);
         self.with(peer, |_| {});
     }
 
-    /// A peer that breaks rules may by chance copy, abort and preempt.
+    /// A peer that breaks rules may by chance log in, copy, abort and preempt.
     fn may_do_anything(&mut self, peer: u8) {
         if let Some(seat) = &self.peers[usize::from(peer) % PEERS] {
+            self.world.comes(seat.host);
             self.world.copies(seat.host);
             self.abort_anything();
         }
@@ -183,11 +275,10 @@ impl Session {
         self.aborts = true;
     }
 
-    fn command(&mut self, peer: u8, lun: u8, wish: &Wish<'_>, how: &How) {
+    /// The command that a peer sends to a LUN, as it sees that now.
+    fn build(&mut self, peer: u8, lun: u8, wish: &Wish<'_>) -> Option<Built> {
         const PREEMPT_AND_ABORT: u8 = 5;
-        let lun = lun % 4;
-        let Some(seat) = &self.peers[usize::from(peer) % PEERS] else { return };
-        let host = seat.host;
+        let host = self.peers[usize::from(peer) % PEERS].as_ref()?.host;
         let built = wish.build(self.world.unit_at(host, lun));
         if built.copies {
             self.world.copies(host);
@@ -195,32 +286,60 @@ impl Session {
         if built.cdb[0] == 0x5f && built.cdb[1] & 0x1f == PREEMPT_AND_ABORT {
             self.abort_anything();
         }
+        Some(built)
+    }
+
+    fn command(&mut self, peer: u8, lun: u8, wish: &Wish<'_>, how: &How) {
+        let lun = lun % LUNS;
+        let Some(built) = self.build(peer, lun, wish) else { return };
+        let Some(seat) = &mut self.peers[usize::from(peer) % PEERS] else { return };
+        if seat.peer.state == State::Full {
+            let sending = Sending {
+                attribute: how.attribute,
+                now: how.now,
+                along: how.along,
+                unasked: how.unasked,
+                skew: how.skew.unwrap_or(0),
+            };
+            seat.peer.start(lun, &built, sending);
+        }
+        if !how.hasty {
+            self.with(peer, |_| {});
+        }
+    }
+
+    fn wrong(&mut self, peer: u8, lun: u8, wish: &Wish<'_>, wrong: &Wrong<'_>) {
+        let lun = lun % LUNS;
+        let Some(built) = self.build(peer, lun, wish) else { return };
+        if matches!(wrong, Wrong::Lun(_)) {
+            self.may_do_anything(peer);
+        }
+        let mut then = Then::Stays;
         self.with(peer, |seat| {
             if seat.peer.state == State::Full {
-                let how = Sending {
-                    attribute: how.attribute,
-                    now: how.now,
-                    along: how.along,
-                    unasked: how.unasked,
-                    skew: how.skew.unwrap_or(0),
-                };
-                seat.peer.start(lun, built.cdb, built.data, built.length, how);
+                then = wrong::send(&mut seat.peer, lun, &built, wrong);
+                if then == Then::IsCut {
+                    seat.peer.state = State::Lost;
+                }
             }
         });
+        if then == Then::IsCut {
+            self.peers[usize::from(peer) % PEERS] = None;
+        }
     }
 
     fn manage(&mut self, peer: u8, function: u8, lun: u8, referenced: u8) {
         const FUNCTIONS: u8 = task_function::TASK_REASSIGN + 1;
         self.abort_anything();
         self.with(peer, |seat| {
-            if seat.peer.state != State::Full {
+            if seat.peer.state != State::Full || seat.peer.manages_enough() {
                 return;
             }
             let tag = OTHERS + seat.peer.cmd_sn;
             let pdu = TaskManagement {
                 final_bit: true,
                 function: function % FUNCTIONS,
-                lun: Lun::from_number(u16::from(lun) % 4).expect("small").0,
+                lun: Lun::from_number((lun % LUNS).into()).expect("small").0,
                 task_tag: tag,
                 referenced_task_tag: referenced.into(),
                 cmd_sn: seat.peer.cmd_sn,
@@ -290,16 +409,21 @@ fn data(seat: &mut Seat, which: u8, twist: Option<&Twist>) {
     let at = usize::from(which) % seat.peer.r2ts.len();
     let r2t = seat.peer.r2ts.remove(at);
     let Some(twist) = twist else { return seat.peer.answer(&r2t) };
+    let Some(right) = seat.peer.data_until_end_of(&r2t) else { return };
     seat.peer.decent = false;
-    let (pdu, length) = twisted(&r2t, twist);
+    let (pdu, length, poisoned) = twisted(&r2t, twist);
+    let length = length.min(seat.peer.agreed.segment);
+    let data = match poisoned {
+        true => marked(NOBODY, 0, None, length),
+        false => right[r2t.buffer_offset as usize..][..length].to_vec(),
+    };
     if !matches!(twist, Twist::Never) {
-        let length = length.min(seat.peer.agreed.segment);
-        seat.peer.send(pdu.build(), &vec![0; length]);
+        seat.peer.send(pdu.build(), &data);
     }
 }
 
-/// A Data-Out that is wrong in one way, and its length.
-fn twisted(r2t: &R2t, twist: &Twist) -> (DataOut, usize) {
+/// A Data-Out that is wrong in one way, its length, and whether the target must not use its data.
+fn twisted(r2t: &R2t, twist: &Twist) -> (DataOut, usize, bool) {
     let mut pdu = DataOut {
         final_bit: true,
         lun: r2t.lun,
@@ -309,16 +433,18 @@ fn twisted(r2t: &R2t, twist: &Twist) -> (DataOut, usize) {
         ..DataOut::default()
     };
     let mut length = r2t.desired_length;
+    let before = (pdu, length);
     match twist {
         Twist::Offset(by) => pdu.buffer_offset = pdu.buffer_offset.wrapping_add_signed((*by).into()),
         Twist::TransferTag(change) => pdu.transfer_tag ^= u32::from(*change),
         Twist::TaskTag(change) => pdu.task_tag ^= u32::from(*change),
         Twist::Length(by) => length = length.saturating_add_signed((*by).into()),
-        Twist::NotFinal => pdu.final_bit = false,
         Twist::Number(number) => pdu.data_sn = (*number).into(),
-        Twist::Never => {}
+        Twist::NotFinal | Twist::Never => {}
     }
-    (pdu, length as usize)
+    let poisoned = (pdu, length) != before;
+    pdu.final_bit = !matches!(twist, Twist::NotFinal);
+    (pdu, length as usize, poisoned)
 }
 
 fn ping(seat: &mut Seat, length: u16, unasked: bool) {

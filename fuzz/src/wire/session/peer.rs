@@ -2,13 +2,14 @@
 //!
 //! What always holds for a decent peer, one that never broke a rule: the target does not cut it off, rejects nothing,
 //! asks for no more data than a command has, and answers each command once. For every peer: nothing that it hears speaks of
-//! a unit that it may know nothing of.
+//! a unit that it may know nothing of, or of another place than the one that it read.
 
-use super::marks::{Units, WITNESS, marked, units};
+use super::command::Built;
+use super::marks::{Units, WITNESS, marks};
 use super::stream::Stream;
 use std::collections::{BTreeMap, BTreeSet};
-use umbra_iscsi::limits::SEND_DATA_SEGMENT;
-use umbra_iscsi::pdu::request::{DataOut, NopOut, ScsiCommand};
+use umbra_iscsi::limits::{IMMEDIATE_COMMANDS, SEND_DATA_SEGMENT, TASK_MANAGEMENT_REQUESTS};
+use umbra_iscsi::pdu::request::{DataOut, NopOut, ScsiCommand, TaskManagement, task_function};
 use umbra_iscsi::pdu::response::R2t;
 use umbra_iscsi::pdu::{Bhs, Digests, FrameReader, Lun, RESERVED_TAG, Response, write_pdu};
 
@@ -53,6 +54,9 @@ struct Open {
     data: Vec<u8>,
     length: u32,
     heard: u32,
+    /// The byte of the unit that it reads from, if it reads blocks.
+    from: Option<u64>,
+    now: bool,
 }
 
 /// How a command is sent.
@@ -69,8 +73,22 @@ pub(super) struct Sending {
     pub(super) skew: i16,
 }
 
-/// Whose data may be heard: of the unit at a LUN, or of all that the host sees.
-pub(super) type MayHear<'a> = &'a dyn Fn(Option<u8>) -> Units;
+/// As an ordinary host does.
+const PLAINLY: Sending = Sending { attribute: 1, now: false, along: u16::MAX, unasked: true, skew: 0 };
+
+/// What may be heard.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Allowed {
+    /// Whose data.
+    pub(super) units: Units,
+    /// Nothing was copied from one place to another.
+    pub(super) in_place: bool,
+}
+
+/// What may be heard of the unit at a LUN, or of all that the host sees.
+pub(super) type MayHear<'a> = &'a dyn Fn(Option<u8>) -> Allowed;
+
+const WITNESS_MAY: Allowed = Allowed { units: Units::of(WITNESS), in_place: true };
 
 #[derive(Debug)]
 pub(super) struct Peer {
@@ -104,10 +122,10 @@ impl Peer {
         }
     }
 
-    /// One that logs in and stays decent: the witness.
-    pub(super) fn decent(stream: Stream, name: &str) -> Peer {
+    /// One that logs in and stays decent.
+    pub(super) fn decent(stream: Stream, name: &str, isid: u8) -> Peer {
         let mut peer = Peer::new(stream);
-        super::login::log_in_simply(&mut peer, name);
+        super::login::log_in_simply(&mut peer, name, isid);
         peer
     }
 
@@ -118,16 +136,82 @@ impl Peer {
         self.reader.set_mode(agreed.digests, SEND_DATA_SEGMENT);
     }
 
-    /// Writes to its unit and reads it back.
+    /// The witness writes to its unit, and reads it back.
     pub(super) fn write_and_read(&mut self) {
-        let may = |_: Option<u8>| Units::of(WITNESS);
-        let sending = Sending { attribute: 1, now: false, along: u16::MAX, unasked: true, skew: 0 };
-        let mut write = [0; 16];
-        (write[0], write[5], write[8]) = (0x2a, (self.pings % 64) as u8, 16);
-        self.start(0, write, Some(marked(WITNESS, self.pings as u8, 16 * 512)), 0, sending);
-        write[0] = 0x28;
-        self.start(0, write, None, 16 * 512, sending);
-        self.conclude(&may);
+        const BLOCKS: u8 = 16;
+        let (at, salt) = ((self.pings % 64) as u8, self.pings as u8);
+        self.start(0, &Built::write(WITNESS, at, BLOCKS, salt), PLAINLY);
+        self.start(0, &Built::read(at, BLOCKS), PLAINLY);
+        self.conclude(&|_| WITNESS_MAY);
+    }
+
+    /// A command of so many bytes gets room for all of them, and gives it back.
+    pub(super) fn borrow_memory(&mut self, bytes: u32) {
+        let (tag, lun) = (self.fresh_tag(), 0);
+        let pdu = ScsiCommand {
+            final_bit: true,
+            write: true,
+            lun,
+            task_tag: tag,
+            expected_data_length: bytes,
+            cmd_sn: self.cmd_sn,
+            cdb: Built::write(WITNESS, 0, 0, 0).cdb,
+            ..ScsiCommand::default()
+        };
+        self.cmd_sn = self.cmd_sn.wrapping_add(1);
+        self.send(pdu.build(), &[]);
+        self.wait_for(
+            "memory: commands that are over have kept it",
+            |response| matches!(response, Response::R2t(r2t) if r2t.task_tag == tag),
+        );
+        let abort = TaskManagement {
+            immediate: true,
+            final_bit: true,
+            function: task_function::ABORT_TASK,
+            lun,
+            task_tag: self.fresh_tag(),
+            referenced_task_tag: tag,
+            cmd_sn: self.cmd_sn,
+            ..TaskManagement::default()
+        };
+        self.send(abort.build(), &[]);
+        self.wait_for("answer to an abort", |response| {
+            matches!(response, Response::TaskManagementResponse(_))
+        });
+    }
+
+    fn wait_for(&mut self, what: &str, is_it: impl Fn(&Response) -> bool) {
+        while !is_it(&self.next(what).expect("a decent peer is not cut off").0) {}
+    }
+
+    /// Hears of the attention that every unit has for a session that is new.
+    pub(super) fn take_attentions(&mut self, luns: u8) {
+        const REQUEST_SENSE: u8 = 0x03;
+        let mut ask = Built::read(0, 0);
+        (ask.cdb, ask.from, ask.length) = ([0; 16], None, 18);
+        (ask.cdb[0], ask.cdb[4]) = (REQUEST_SENSE, 18);
+        (0..luns).for_each(|lun| self.start(lun, &ask, PLAINLY));
+    }
+
+    pub(super) fn fresh_tag(&mut self) -> u32 {
+        self.next_tag += 1;
+        self.next_tag - 1
+    }
+
+    /// The tag of one of the commands that are open.
+    pub(super) fn open_tag(&self, which: u8) -> Option<u32> {
+        self.open.keys().nth(usize::from(which) % self.open.len().max(1)).copied()
+    }
+
+    /// Bytes that may come along with a command, at most.
+    pub(super) fn immediate_most(&self) -> usize {
+        let Agreed { immediate_data, first_burst, segment, .. } = self.agreed;
+        if immediate_data { segment.min(first_burst as usize) } else { 0 }
+    }
+
+    /// Whether it has task management requests open, as many as it may.
+    pub(super) fn manages_enough(&self) -> bool {
+        self.management.len() >= TASK_MANAGEMENT_REQUESTS
     }
 
     pub(super) fn send(&mut self, header: Bhs, data: &[u8]) {
@@ -165,48 +249,38 @@ impl Peer {
         }
     }
 
-    /// Sends a command; its tag.
-    pub(super) fn start(
-        &mut self,
-        lun: u8,
-        cdb: [u8; 16],
-        data: Option<Vec<u8>>,
-        length: u32,
-        how: Sending,
-    ) -> u32 {
-        let (write, mut data) = (data.is_some(), data.unwrap_or_default());
-        let exact = if write { data.len() as u32 } else { length };
-        let length = exact.saturating_add_signed(how.skew.into());
+    /// Sends a command.
+    pub(super) fn start(&mut self, lun: u8, built: &Built, how: Sending) {
+        let mut data = built.data.clone().unwrap_or_default();
+        let (write, wanted) = (built.data.is_some(), built.length.max(data.len() as u32));
+        let length = wanted.saturating_add_signed(how.skew.into());
         if write {
             data.resize(length as usize, 0);
         }
-        let agreed = self.agreed;
-        let first_burst = agreed.first_burst.min(agreed.max_burst).min(data.len() as u32) as usize;
-        let along = usize::from(how.along).min(first_burst).min(agreed.segment);
-        let along = if agreed.immediate_data { along } else { 0 };
-        let more = how.unasked && !agreed.initial_r2t && along < first_burst;
-        let tag = self.next_tag;
-        self.next_tag += 1;
+        let first_burst = data.len().min(self.agreed.first_burst.min(self.agreed.max_burst) as usize);
+        let along = usize::from(how.along).min(first_burst).min(self.immediate_most());
+        let more = how.unasked && !self.agreed.initial_r2t && along < first_burst;
+        let at_once = self.open.values().filter(|open| open.now).count();
+        let now = how.now && at_once < IMMEDIATE_COMMANDS;
         let pdu = ScsiCommand {
-            immediate: how.now,
+            immediate: now,
             final_bit: !more,
             read: !write && length > 0,
             write,
             attribute: how.attribute % 4,
             lun: Lun::from_number(lun.into()).expect("small").0,
-            task_tag: tag,
+            task_tag: self.fresh_tag(),
             expected_data_length: length,
             cmd_sn: self.cmd_sn,
-            cdb,
+            cdb: built.cdb,
             ..ScsiCommand::default()
         };
-        self.cmd_sn = self.cmd_sn.wrapping_add(u32::from(!how.now));
+        self.cmd_sn = self.cmd_sn.wrapping_add(u32::from(!now));
         self.send(pdu.build(), &data[..along]);
         if more {
-            self.send_data(tag, RESERVED_TAG, pdu.lun, &data[..first_burst], along);
+            self.send_data(pdu.task_tag, RESERVED_TAG, pdu.lun, &data[..first_burst], along);
         }
-        self.open.insert(tag, Open { lun, data, length, heard: 0 });
-        tag
+        self.open.insert(pdu.task_tag, Open { lun, data, length, heard: 0, from: built.from, now });
     }
 
     /// A sequence of Data-Out PDUs, from `at` on.
@@ -233,10 +307,16 @@ impl Peer {
 
     /// Answers a request for data as it should be.
     pub(super) fn answer(&mut self, r2t: &R2t) {
-        let Some(open) = self.open.get(&r2t.task_tag) else { return };
-        let (from, length) = (r2t.buffer_offset as usize, r2t.desired_length as usize);
-        let Some(data) = open.data.get(..from + length).map(<[u8]>::to_vec) else { return };
-        self.send_data(r2t.task_tag, r2t.transfer_tag, r2t.lun, &data, from);
+        let from = r2t.buffer_offset as usize;
+        if let Some(data) = self.data_until_end_of(r2t) {
+            self.send_data(r2t.task_tag, r2t.transfer_tag, r2t.lun, &data, from);
+        }
+    }
+
+    /// The data of a command that is open, from its beginning to the end of what is asked for.
+    pub(super) fn data_until_end_of(&self, r2t: &R2t) -> Option<Vec<u8>> {
+        let end = r2t.buffer_offset as usize + r2t.desired_length as usize;
+        Some(self.open.get(&r2t.task_tag)?.data.get(..end)?.to_vec())
     }
 
     /// Waits for an answer to task management.
@@ -297,13 +377,7 @@ impl Peer {
     }
 
     pub(super) fn hear(&mut self, response: &Response, data: &[u8], may: MayHear<'_>) {
-        let lun = match response {
-            Response::DataIn(pdu) => self.open.get(&pdu.task_tag).map(|open| open.lun),
-            _ => None,
-        };
-        let allowed = may(lun);
-        let foreign = units(data).find(|unit| !allowed.has(*unit));
-        assert_eq!(foreign, None, "{response:?} at LUN {lun:?} tells of a unit");
+        self.check_marks(response, data, may);
         match response {
             Response::DataIn(pdu) => {
                 if let Some(open) = self.open.get_mut(&pdu.task_tag) {
@@ -323,6 +397,21 @@ impl Peer {
             }
             Response::Reject(pdu) => assert!(!self.decent, "reason {:#x} for a decent peer", pdu.reason),
             _ => {}
+        }
+    }
+
+    fn check_marks(&self, response: &Response, data: &[u8], may: MayHear<'_>) {
+        let (open, offset) = match response {
+            Response::DataIn(pdu) => (self.open.get(&pdu.task_tag), u64::from(pdu.buffer_offset)),
+            _ => (None, 0),
+        };
+        let lun = open.map(|open| open.lun);
+        let allowed = may(lun);
+        let from = open.and_then(|open| open.from).filter(|_| allowed.in_place);
+        for (at, mark) in marks(data) {
+            assert!(allowed.units.has(mark.unit), "{response:?} at LUN {lun:?} tells of {mark:?}");
+            let byte = from.map(|from| from + offset + at as u64);
+            assert!(byte.is_none_or(|byte| mark.belongs_at(byte)), "{response:?}: {mark:?} at byte {byte:?}");
         }
     }
 

@@ -4,10 +4,12 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longest that the target may take for anything: less than the fuzzer's own limit, so that it is known what hangs.
-const PATIENCE: Duration = Duration::from_secs(8);
+const PATIENCE: Duration = Duration::from_secs(7);
+/// How often it is looked whether that is over: libFuzzer's own clock interrupts what waits.
+const LOOK: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) enum Stream {
@@ -19,7 +21,7 @@ impl Stream {
     pub(super) fn tcp(address: SocketAddr) -> Stream {
         const WORKS: &str = "the target listens";
         let stream = TcpStream::connect(address).expect(WORKS);
-        stream.set_read_timeout(Some(PATIENCE)).expect(WORKS);
+        stream.set_read_timeout(Some(LOOK)).expect(WORKS);
         stream.set_write_timeout(Some(PATIENCE)).expect(WORKS);
         stream.set_nodelay(true).expect(WORKS);
         // A connection that is cut leaves nothing: thousands of them a minute would use up all ports.
@@ -31,7 +33,7 @@ impl Stream {
     pub(super) fn unix(path: &Path) -> Stream {
         const WORKS: &str = "the target listens";
         let stream = UnixStream::connect(path).expect(WORKS);
-        stream.set_read_timeout(Some(PATIENCE)).expect(WORKS);
+        stream.set_read_timeout(Some(LOOK)).expect(WORKS);
         stream.set_write_timeout(Some(PATIENCE)).expect(WORKS);
         Stream::Unix(stream)
     }
@@ -47,14 +49,20 @@ impl Stream {
 
     /// How many bytes came; 0 at the end.
     pub(super) fn receive(&mut self, into: &mut [u8], waited_for: &str) -> usize {
-        let received = match self {
-            Stream::Tcp(stream) => stream.read(into),
-            Stream::Unix(stream) => stream.read(into),
-        };
-        received.unwrap_or_else(|error| {
-            assert!(!is_late(&error), "no {waited_for} within {PATIENCE:?}");
-            0
-        })
+        let began = Instant::now();
+        loop {
+            let received = match self {
+                Stream::Tcp(stream) => stream.read(into),
+                Stream::Unix(stream) => stream.read(into),
+            };
+            match received {
+                Ok(count) => return count,
+                Err(error) if is_late(&error) || error.kind() == io::ErrorKind::Interrupted => {
+                    assert!(began.elapsed() < PATIENCE, "no {waited_for} within {PATIENCE:?}");
+                }
+                Err(_) => return 0,
+            }
+        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! A unit in memory, for the target: thin in pages, on a file that has no name; with a direct door, or without, or with one
 //! that is often shut.
 
-use super::marks::{UnitId, marked};
+use super::marks::{UnitId, WITNESS, marked};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
+use std::time::Duration;
 use umbra_target::{Extent, LogicalUnit, MappedRun, MediumError, Space};
 
 pub(super) const BYTES: u64 = 64 << 10;
@@ -12,6 +13,13 @@ const PAGE: u64 = 4096;
 const PAGES: usize = (BYTES / PAGE) as usize;
 const LOCKED: &str = "nobody panics under it";
 const FILE: &str = "the file is in memory";
+
+/// How long a slow unit takes before a change.
+const LINGER: Duration = Duration::from_micros(300);
+
+/// What units are full of, made once.
+static FULL: LazyLock<Vec<Vec<u8>>> =
+    LazyLock::new(|| (0..=WITNESS).map(|id| marked(id, 0, Some(0), BYTES as usize)).collect());
 
 /// How a unit answers at its direct door.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,22 +34,33 @@ pub(super) enum Door {
 pub(super) struct FuzzUnit {
     file: Arc<File>,
     door: Door,
+    slow: bool,
     mapped: Mutex<[bool; PAGES]>,
 }
 
 impl FuzzUnit {
     /// A unit that is full of its own marks.
-    pub(super) fn new(id: UnitId, door: Door) -> FuzzUnit {
+    pub(super) fn new(id: UnitId, door: Door, slow: bool) -> FuzzUnit {
         let file = rustix::fs::memfd_create("umbra-fuzz-unit", rustix::fs::MemfdFlags::CLOEXEC);
         let file = File::from(file.expect("there is memory"));
-        file.write_all_at(&marked(id, 0, BYTES as usize), 0).expect(FILE);
-        FuzzUnit { file: Arc::new(file), door, mapped: Mutex::new([true; PAGES]) }
+        file.write_all_at(&FULL[usize::from(id)], 0).expect(FILE);
+        FuzzUnit { file: Arc::new(file), door, slow, mapped: Mutex::new([true; PAGES]) }
     }
 
     pub(super) fn contents(&self) -> Vec<u8> {
         let mut bytes = vec![0; BYTES as usize];
-        self.read(0, &mut bytes).expect(FILE);
+        let mapped = self.mapped();
+        self.file.read_exact_at(&mut bytes, 0).expect(FILE);
+        let pages = bytes.chunks_exact_mut(PAGE as usize).zip(*mapped);
+        pages.filter(|(_, mapped)| !mapped).for_each(|(page, _)| page.fill(0));
         bytes
+    }
+
+    /// Before a change at the slow door: it takes about as long as it takes others to do something.
+    fn linger(&self) {
+        if self.slow {
+            std::thread::sleep(LINGER);
+        }
     }
 
     fn mapped(&self) -> MutexGuard<'_, [bool; PAGES]> {
@@ -99,6 +118,7 @@ impl LogicalUnit for FuzzUnit {
 
     fn write(&self, offset: u64, buf: &[u8]) -> Result<(), MediumError> {
         Self::inside(offset, buf.len() as u64)?;
+        self.linger();
         let mut mapped = self.mapped();
         for (page, at, len) in Self::parts(offset, buf.len() as u64) {
             if !std::mem::replace(&mut mapped[page], true) {

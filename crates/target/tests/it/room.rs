@@ -1,0 +1,54 @@
+//! Memory for commands' data: a command that was asked for its data has room for it, and gives it back, however it ends.
+
+use crate::lab::{HOST_A, HOST_B, Lab, TARGET};
+use crate::memory::MemoryUnit;
+use crate::raw::Raw;
+use std::sync::Arc;
+use umbra_iscsi::pdu::request::{DataOut, task_function};
+use umbra_iscsi::pdu::response::task_response;
+use umbra_iscsi::pdu::{Digests, Response, write_pdu};
+use umbra_target::{Access, TargetConfig};
+
+/// The most that one command may carry; a target that has little memory has that much.
+const LARGEST: usize = umbra_ring::LARGEST;
+const PIECE: usize = 64 << 10;
+
+/// A target with room for one command of the largest size.
+fn cramped() -> (Lab<MemoryUnit>, Raw, Raw) {
+    let lab = Lab::with(TargetConfig { shards: 1, memory: 1, ..TargetConfig::new(TARGET) });
+    let unit = Arc::new(MemoryUnit::new(2 * LARGEST as u64));
+    lab.set(HOST_A, &[(0, &unit, Access::ReadWrite)]);
+    lab.set(HOST_B, &[(0, &unit, Access::ReadWrite)]);
+    let (a, b) = (lab.login(HOST_A), lab.login(HOST_B));
+    (lab, a, b)
+}
+
+#[test]
+fn the_largest_command_fits_into_the_least_memory() {
+    let (_lab, mut raw, _) = cramped();
+    let data: Vec<u8> = (0..LARGEST).map(|at| (at / 512) as u8).collect();
+    assert!(raw.write_solicited(0, 0, &data, PIECE).is_good());
+    let [high, low] = ((LARGEST / 512) as u16).to_be_bytes();
+    let read = raw.run(0, &[0x28, 0, 0, 0, 0, 0, 0, high, low, 0], None, LARGEST as u32);
+    assert!(read.is_good() && read.data == data);
+}
+
+/// Others' resets come at any time, in the middle of a PDU too.
+#[test]
+fn a_command_that_is_reset_while_its_data_is_received_gives_its_memory_back() {
+    let (_lab, mut raw, mut other) = cramped();
+    let tag = raw.start_solicited(0, 0, LARGEST);
+    let Some((Response::R2t(r2t), _)) = raw.receive() else { panic!("no R2T") };
+    let pdu = DataOut { task_tag: tag, transfer_tag: r2t.transfer_tag, ..DataOut::default() };
+    let mut bytes = Vec::new();
+    write_pdu(&mut bytes, pdu.build(), &[0xaa; PIECE], Digests::default());
+    let (first, rest) = bytes.split_at(bytes.len() / 4);
+    raw.send_bytes(first);
+    other.give_others_time();
+    assert_eq!(other.manage(task_function::LOGICAL_UNIT_RESET, 0, 0), task_response::COMPLETE);
+    raw.send_bytes(rest);
+    other.clear_attentions();
+    assert!(other.write_solicited(0, 0, &vec![1; LARGEST], PIECE).is_good());
+    raw.clear_attentions();
+    assert!(raw.write_solicited(0, 0, &vec![2; LARGEST], PIECE).is_good());
+}
