@@ -198,9 +198,12 @@ impl Peer {
         self.next_tag - 1
     }
 
-    /// The tag of one of the commands that are open.
-    pub(super) fn open_tag(&self, which: u8) -> Option<u32> {
-        self.open.keys().nth(usize::from(which) % self.open.len().max(1)).copied()
+    /// The tag of one of the commands that are open, for another: whose answer comes then, nobody knows, for the first may
+    /// have been aborted.
+    pub(super) fn reuse_tag(&mut self, which: u8) -> Option<u32> {
+        let tag = self.open.keys().nth(usize::from(which) % self.open.len().max(1)).copied()?;
+        self.open.remove(&tag);
+        Some(tag)
     }
 
     /// Bytes that may come along with a command, at most.

@@ -54,7 +54,7 @@ pub(super) fn send(peer: &mut Peer, lun: u8, built: &Built, wrong: &Wrong<'_>) -
         ..ScsiCommand::default()
     };
     match wrong {
-        Wrong::TagInUse(which) => pdu.task_tag = peer.open_tag(*which).unwrap_or(pdu.task_tag),
+        Wrong::TagInUse(which) => pdu.task_tag = peer.reuse_tag(*which).unwrap_or(pdu.task_tag),
         Wrong::Number(by) => pdu.cmd_sn = pdu.cmd_sn.wrapping_add_signed((*by).into()),
         Wrong::Lun(field) => pdu.lun = *field,
         Wrong::MoreToCome => pdu.final_bit = false,
