@@ -1,6 +1,7 @@
 //! Our target, as the array runs it: a pool, its volume as a logical unit, no authentication.
 
 #[path = "../../../../crates/array/src/unit.rs"]
+#[allow(dead_code, reason = "the array uses all of it")]
 mod unit;
 
 use super::{TARGET, announce, wait_for_end};
@@ -16,7 +17,7 @@ use umbra_target::{
     Access, Backend, Directory, HostLogin, KeepNothing, LogicalUnit, LunEntry, LunIdentity, PortalAuth,
     Target, TargetConfig,
 };
-use unit::Unit;
+use unit::{Instants, Unit};
 
 /// Of the pool, beside the LUN.
 const SPARE_BYTES: u64 = 64 << 20;
@@ -32,6 +33,19 @@ impl Directory for Everybody {
         let target = self.target.get().and_then(Weak::upgrade)?;
         target.set_luns(initiator, self.luns.clone());
         Some(HostLogin::default())
+    }
+}
+
+/// Makes points in time, in the array; here there is none.
+enum Nobody {}
+
+impl Instants for Nobody {
+    fn point_in_time(&self, _origin: ThinId, _size_bytes: u64) -> umbra_base::Result<Arc<Unit>> {
+        match *self {}
+    }
+
+    fn let_go(&self, _copy: ThinId) {
+        match *self {}
     }
 }
 
@@ -54,7 +68,7 @@ pub fn start(
     let params = PoolParams::new(bytes + SPARE_BYTES);
     let store: Arc<dyn LunStore> = Arc::new(ThinPoolStore::create_or_open(folder, params)?);
     store.create(ThinId(1))?;
-    let unit = Arc::new(Unit::open(&store, ThinId(1), bytes)?);
+    let unit = Arc::new(Unit::open(&store, ThinId(1), bytes, Weak::<Nobody>::new())?);
     fill(bytes, |at, part| Ok(unit.write(at, part)?))?;
     store.flush()?;
     let identity = LunIdentity {

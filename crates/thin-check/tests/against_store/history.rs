@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 use umbra_base::{Error, ErrorCode};
-use umbra_store::{Background, LunStore, PoolParams, Snapshot, ThinId, ThinPoolStore, Volume};
+use umbra_store::{Background, LunStore, PoolParams, Snapshot, ThinId, ThinPoolStore, Thresholds, Volume};
 
 const BLOCK: u64 = 64 << 10;
 /// Small enough that histories fill the pool at times.
@@ -87,8 +87,10 @@ impl History {
     }
 
     fn open(&mut self) -> Option<Process> {
-        let params =
-            PoolParams { background: Background::Off, devices: 16, ..PoolParams::new(POOL_BLOCKS * BLOCK) };
+        // Nobody would make room while a write waits for it.
+        let thresholds = Thresholds { full_wait: Duration::ZERO, ..Thresholds::default() };
+        let pool = PoolParams::new(POOL_BLOCKS * BLOCK);
+        let params = PoolParams { background: Background::Off, devices: 16, thresholds, ..pool };
         match ThinPoolStore::on(self.machine.backing(), params) {
             Ok(store) => Some(Process { store, volumes: BTreeMap::new() }),
             Err(error) => {

@@ -34,17 +34,17 @@ fn run(ending: Ending, histories: u64) {
 
 #[test]
 fn a_clean_stop_leaves_a_pool_for_anyone() {
-    run(Ending::Close, 2);
+    run(Ending::Close, 3);
 }
 
 #[test]
 fn the_death_of_the_process_at_any_write_loses_nothing_acknowledged() {
-    run(Ending::Death, 4);
+    run(Ending::Death, 12);
 }
 
 #[test]
 fn the_loss_of_the_machine_at_any_write_loses_nothing_flushed() {
-    run(Ending::PowerLoss, 4);
+    run(Ending::PowerLoss, 12);
 }
 
 #[test]
