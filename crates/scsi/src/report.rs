@@ -49,6 +49,11 @@ pub(crate) fn plan_report_luns(cdb: &Cdb<'_>) -> Result<Plan, Sense> {
     }
 }
 
+/// Bytes that REPORT LUNS has for so many LUNs.
+pub fn luns_bytes(luns: usize) -> usize {
+    8 + 8 * luns
+}
+
 /// The parameter data of REPORT LUNS for these LUN fields.
 pub fn luns(fields: impl IntoIterator<Item = u64>, select: Select, allocation: usize) -> Vec<u8> {
     let mut bytes = vec![0; 8];

@@ -74,6 +74,11 @@ impl<U: LogicalUnit> Common<U> {
         let _set_once = self.remotes.set(remotes);
     }
 
+    /// That of a host's logins now. Anybody can claim to be anybody, so that nothing is entered for a name.
+    pub fn login_epoch(&self, initiator: &str) -> u64 {
+        lock(&self.hosts).get(&initiator.to_ascii_lowercase()).map_or(0, |host| host.login_epoch())
+    }
+
     pub fn host_or_new(&self, initiator: &str) -> Arc<Host<U>> {
         Arc::clone(lock(&self.hosts).entry(initiator.to_ascii_lowercase()).or_default())
     }

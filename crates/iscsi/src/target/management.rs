@@ -40,7 +40,8 @@ impl Full {
                 Some(task) if task.header.lun == pdu.lun => None,
                 Some(_) => Some(task_response::TASK_DOES_NOT_EXIST),
                 None if link.window.skip(pdu.ref_cmd_sn, pdu.cmd_sn) => Some(task_response::COMPLETE),
-                None => Some(task_response::TASK_DOES_NOT_EXIST),
+                // One that was aborted before may still run: the driver knows.
+                None => None,
             },
             task_function::ABORT_TASK_SET
             | task_function::CLEAR_TASK_SET

@@ -17,7 +17,7 @@ use umbra_scsi::copy::Operations;
 use umbra_scsi::limits::BLOCK;
 use umbra_scsi::{
     Absence, Durability, Extent as Blocks, Plan, Refusal, Select, Sense, SenseFormat, WriteCache, admit,
-    mode, plan, plan_missing, report,
+    mode, plan, plan_missing, report, status,
 };
 
 const ORDERED: u8 = 2;
@@ -61,27 +61,44 @@ impl<U: LogicalUnit> Server<U> {
         while let Some(queued) = self.next_command(c) {
             match self.begin(c, queued) {
                 Ok(()) => {}
+                // It runs alone: nobody whom it could wait for would give memory back, but those behind it.
+                Err(NotYet::Memory(queued)) if queued.command.attribute == ORDERED => {
+                    self.answer(c, queued.command.tag, Outcome::status(status::TASK_SET_FULL), None);
+                }
                 Err(NotYet::Memory(queued)) => {
+                    let holds_memory = queued.data.is_some();
                     self.conns[c].queue.push_front(queued);
-                    return self.starve(c);
+                    self.starve(c);
+                    if holds_memory {
+                        return;
+                    }
                 }
                 Err(NotYet::Worker(queued)) => self.conns[c].waiting.push_back(queued),
             }
         }
     }
 
-    /// The command whose turn it is. One that waited for a worker comes before those after it.
+    /// The command whose turn it is. One that waited for a worker comes before those after it. Where memory is waited for,
+    /// those that hold some come first, as nobody else gives any back.
     fn next_command(&mut self, c: usize) -> Option<Queued> {
         let conn = self.conns.get_mut(c)?;
-        if conn.starved || conn.out_bytes > OUTPUT_BYTES || conn.core.closed().is_some() {
+        if conn.out_bytes > OUTPUT_BYTES || conn.core.closed().is_some() {
             return None;
         }
         if conn.calls < CALLS_PER_SESSION && !conn.waiting.is_empty() {
             return conn.waiting.pop_front();
         }
+        if conn.ordered {
+            return None;
+        }
+        if conn.starved {
+            let mut movable = conn.queue.iter().take_while(|queued| queued.command.attribute != ORDERED);
+            let at = movable.position(|queued| queued.data.is_some())?;
+            return conn.queue.remove(at);
+        }
         let ordered = conn.queue.front()?.command.attribute == ORDERED;
         let alone = conn.running == 0 && conn.waiting.is_empty();
-        if conn.ordered || (ordered && !alone) {
+        if ordered && !alone {
             return None;
         }
         conn.queue.pop_front()
@@ -184,12 +201,14 @@ impl<U: LogicalUnit> Server<U> {
         self.answer(c, command.tag, outcome, None);
     }
 
-    /// The LUNs of now; the session knows the numbers that are gone no more (design A1).
+    /// The LUNs of now; a session that was told all of them knows the numbers that are gone no more (design A1).
     fn report_luns(&mut self, c: usize, select: Select, allocation: usize) -> Vec<u8> {
         let conn = &mut self.conns[c];
         let Some(nexus) = &mut conn.nexus else { return Vec::new() };
-        nexus.host.forget_session(conn.id);
-        nexus.attentions.values_mut().for_each(|attentions| attentions.luns_reported());
+        if select == Select::All && report::luns_bytes(nexus.luns.len()) <= allocation {
+            nexus.host.forget_session(conn.id);
+            nexus.attentions.values_mut().for_each(|attentions| attentions.luns_reported());
+        }
         let fields = nexus.luns.keys().filter_map(|number| Lun::from_number(*number)).map(|lun| lun.0);
         report::luns(fields, select, allocation)
     }

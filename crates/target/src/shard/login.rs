@@ -23,7 +23,7 @@ impl<U: LogicalUnit> Server<U> {
         let (id, common) = (conn.id, self.common.clone());
         self.shard.call(token(Kind::Login, c, 0), move || {
             // The epoch is read before the directory is asked: who is dropped after that does not get in.
-            let epoch = common.host_or_new(&initiator).login_epoch();
+            let epoch = common.login_epoch(&initiator);
             let who = match common.directory.host(&initiator) {
                 Some(HostLogin { secret, mutual }) => Initiator::Known { secret, mutual },
                 None => Initiator::Unknown,

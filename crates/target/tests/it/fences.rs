@@ -129,6 +129,22 @@ fn an_abort_is_answered_when_the_command_can_change_nothing_more() {
     assert_eq!(unit.contents()[last..last + 512], [0; 512], "the queued one never ran");
 }
 
+/// An initiator whose patience ended asks again; "does not exist" would let it write to the place at once.
+#[test]
+fn an_abort_that_is_asked_for_again_waits_as_well() {
+    let lab = Lab::new();
+    let unit = unit();
+    lab.set(HOST_A, &[(0, &unit, Access::ReadWrite)]);
+    let mut raw = lab.login(HOST_A);
+    let tags = writes_in_flight(&mut raw, &unit);
+    raw.start_management_as(0x2000, task_function::ABORT_TASK, 0, tags[0]);
+    raw.start_management_as(0x2001, task_function::ABORT_TASK, 0, tags[0]);
+    // An answer to either would be a surprise here.
+    raw.ping();
+    unit.release_writes();
+    assert_eq!([raw.managed(), raw.managed()], [task_response::COMPLETE; 2]);
+}
+
 #[test]
 fn a_reset_ends_the_tasks_of_every_host_and_tells_them() {
     let lab = Lab::new();

@@ -263,12 +263,17 @@ impl Raw {
     }
 
     pub fn start_management(&mut self, function: u8, lun: u16, referenced: u32) {
+        self.start_management_as(0x2000, function, lun, referenced);
+    }
+
+    /// The same with a tag, for more than one at a time.
+    pub fn start_management_as(&mut self, task_tag: u32, function: u8, lun: u16, referenced: u32) {
         let pdu = TaskManagement {
             immediate: true,
             final_bit: true,
             function,
             lun: Lun::from_number(lun).unwrap().0,
-            task_tag: 0x2000,
+            task_tag,
             referenced_task_tag: referenced,
             cmd_sn: self.cmd_sn,
             ..TaskManagement::default()

@@ -52,3 +52,40 @@ fn a_command_that_is_reset_while_its_data_is_received_gives_its_memory_back() {
     raw.clear_attentions();
     assert!(raw.write_solicited(0, 0, &vec![2; LARGEST], PIECE).is_good());
 }
+
+/// The one that waits for memory must not hold up those that have it.
+#[test]
+fn a_session_with_more_writes_than_there_is_memory_for_ends_them_all() {
+    const WRITES: usize = 5;
+    let (_lab, mut raw, _) = cramped();
+    let data = vec![0xaa; LARGEST / 2];
+    for _ in 0..WRITES {
+        raw.start_solicited(0, 0, data.len());
+    }
+    let mut done = 0;
+    while done < WRITES {
+        match raw.receive().expect("the target closed the connection") {
+            (Response::R2t(r2t), _) => {
+                let (from, len) = (r2t.buffer_offset as usize, r2t.desired_length as usize);
+                let pieces = data[from..from + len].chunks(PIECE);
+                let count = pieces.len();
+                for (n, piece) in pieces.enumerate() {
+                    let pdu = DataOut {
+                        final_bit: n + 1 == count,
+                        task_tag: r2t.task_tag,
+                        transfer_tag: r2t.transfer_tag,
+                        data_sn: n as u32,
+                        buffer_offset: (from + n * PIECE) as u32,
+                        ..DataOut::default()
+                    };
+                    raw.send(pdu.build(), piece);
+                }
+            }
+            (Response::ScsiResponse(pdu), _) => {
+                assert_eq!(pdu.status, 0);
+                done += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -104,15 +104,19 @@ fn a_command_aborted_before_it_came_counts_as_received() {
 }
 
 #[test]
-fn what_never_was_and_what_is_over_does_not_exist() {
+fn of_what_never_was_and_what_is_over_the_driver_knows_whether_it_still_runs() {
     let mut pair = Pair::logged_in(&[]);
     let header = pair.command(5, READ_10, 0);
     pair.send(header.build(), b"");
     pair.good(5, &[]);
     pair.answers();
     for (ref_cmd_sn, cmd_sn) in [(1, 2), (2, 2), (100, 2), (6, 9)] {
-        let response = answered(&mut pair, abort_task(70, 5, ref_cmd_sn, cmd_sn));
-        assert_eq!(response, task_response::TASK_DOES_NOT_EXIST, "{ref_cmd_sn} {cmd_sn}");
+        pair.management.clear();
+        pair.send(abort_task(70, 5, ref_cmd_sn, cmd_sn).build(), b"");
+        assert!(pair.answers().is_empty());
+        assert_eq!(pair.management.len(), 1, "{ref_cmd_sn} {cmd_sn}");
+        pair.target.task_management_done(70, task_response::TASK_DOES_NOT_EXIST);
+        assert_eq!(pair.answers().len(), 1);
     }
 }
 
