@@ -164,12 +164,15 @@ impl<U: LogicalUnit> Server<U> {
             let lun = task.slot.number;
             tracing::warn!(session, lun, %error, "input or output on the pool's file failed");
         }
+        // A full ring says nothing of the medium.
+        let busy = failed.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::ResourceBusy);
         let done = failed.is_none() && whole.is_some();
         match std::mem::replace(&mut task.work, Work::Elsewhere) {
             Work::Read { ticket, has } => {
                 let finished = task.slot.unit.finish(ticket, done);
                 let outcome = match (done, finished) {
                     (true, Ok(())) => Outcome { has: Some(has), ..Outcome::good() },
+                    _ if busy => Outcome::status(status::BUSY),
                     _ => Outcome::check(Sense::UNRECOVERED_READ_ERROR, task.format),
                 };
                 self.end_task(t, outcome, whole);
