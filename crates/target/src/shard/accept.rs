@@ -129,6 +129,7 @@ impl<U: LogicalUnit> Server<U> {
             block: None,
             at: 0,
             receiving: Receiving::Nothing,
+            bulk: false,
             to: DataTo::Skip,
             here: Vec::new(),
             incoming: HashMap::new(),

@@ -38,6 +38,9 @@ pub(super) struct Conn<U> {
     /// How many of them were looked at.
     pub at: usize,
     pub receiving: Receiving,
+    /// The last PDU had much data, and the next is likely to: its header is received by itself, so that all of its data can go
+    /// straight to where it belongs.
+    pub bulk: bool,
     /// Where the data of the PDU goes that is being received.
     pub to: DataTo,
     /// Of it, what goes to the core.
@@ -82,6 +85,8 @@ pub(super) enum Receiving {
     Nothing,
     /// Into the block.
     Block,
+    /// A header only; `tail` is the rest of the block.
+    Header { tail: Buf },
     /// Straight into a command's buffer, of which `tail` was split off; `before` bytes were there.
     Straight {
         tag: u32,

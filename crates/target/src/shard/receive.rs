@@ -1,7 +1,8 @@
 //! From the socket to the protocol machine and to the buffers of commands.
 //!
 //! Picture: bytes are received into a block. Headers and what the machine wants for itself are taken from there; data of
-//! commands is copied to its command's buffer if it is short, and received straight into it if it is long.
+//! commands is copied to its command's buffer if it is short, and received straight into it if it is long. After long
+//! data the next header is received by itself, so that nothing of the data behind it comes into the block.
 //!
 //! What always holds: a connection that owes us the taking of its output, or waits for memory, is not listened to.
 
@@ -15,7 +16,7 @@ use crate::outcome::Outcome;
 use crate::unit::LogicalUnit;
 use std::io;
 use umbra_iscsi::pdu::{Expects, HeaderStep};
-use umbra_iscsi::target::{CloseReason, DataTo, Event};
+use umbra_iscsi::target::{CloseReason, Connection, DataTo, Event};
 use umbra_ring::{Buf, LARGEST};
 use umbra_scsi::{Sense, SenseFormat, status};
 
@@ -41,9 +42,7 @@ impl<U: LogicalUnit> Server<U> {
         match straight {
             Receiving::Straight { tag, tail, before, wanted } => {
                 conn.receiver.data(&buf[before..]);
-                if buf.join(tail).is_err() {
-                    // Parts of one buffer that lie side by side always join.
-                    conn.core.close(CloseReason::Socket("a buffer came back in pieces".to_owned()));
+                if !rejoined(&mut buf, tail, &mut conn.core) {
                     return;
                 }
                 if wanted {
@@ -52,6 +51,12 @@ impl<U: LogicalUnit> Server<U> {
                 if matches!(conn.receiver.expects(), Expects::Header { .. }) {
                     self.arrived(c);
                 }
+            }
+            Receiving::Header { tail } => {
+                if !rejoined(&mut buf, tail, &mut conn.core) {
+                    return;
+                }
+                conn.block = Some(buf);
             }
             Receiving::Block | Receiving::Nothing => conn.block = Some(buf),
         }
@@ -83,7 +88,7 @@ impl<U: LogicalUnit> Server<U> {
     fn header(&mut self, c: usize, len: usize) -> Next {
         let now = self.now;
         let conn = &mut self.conns[c];
-        let Conn { core, receiver, block, at, to, here, .. } = conn;
+        let Conn { core, receiver, block, at, bulk, to, here, .. } = conn;
         let Some(bytes) = block.as_ref().and_then(|block| block.get(*at..*at + len)) else {
             return Next::Stop;
         };
@@ -100,6 +105,7 @@ impl<U: LogicalUnit> Server<U> {
             }
         };
         *at += len;
+        *bulk = data >= STRAIGHT_BYTES;
         if data == 0 {
             self.arrived(c);
         } else if let DataTo::Task { tag, total, .. } = conn.to {
@@ -194,7 +200,9 @@ impl<U: LogicalUnit> Server<U> {
         while let Some(event) = self.conns[c].core.next_event() {
             match event {
                 Event::Command(command) => {
-                    let data = self.conns[c].incoming.remove(&command.tag);
+                    let incoming = &mut self.conns[c].incoming;
+                    // Not even a hash is due where nothing came.
+                    let data = if incoming.is_empty() { None } else { incoming.remove(&command.tag) };
                     self.enqueue(c, command, data);
                 }
                 Event::Solicit { tag, total } => {
@@ -267,7 +275,20 @@ impl<U: LogicalUnit> Server<U> {
         block.copy_within(conn.at.., 0);
         block.truncate(block.len() - conn.at);
         conn.at = 0;
-        conn.receiving = Receiving::Block;
+        conn.receiving = match conn.receiver.expects() {
+            Expects::Header { len } if conn.bulk => Receiving::Header { tail: block.split_off(len) },
+            _ => Receiving::Block,
+        };
         self.shard.recv(token, &conn.socket, block);
     }
+}
+
+/// Puts a buffer together again; the connection ends if that cannot be.
+fn rejoined(buf: &mut Buf, tail: Buf, core: &mut Connection) -> bool {
+    let whole = buf.join(tail).is_ok();
+    if !whole {
+        // Parts of one buffer that lie side by side always join.
+        core.close(CloseReason::Socket("a buffer came back in pieces".to_owned()));
+    }
+    whole
 }

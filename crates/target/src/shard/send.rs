@@ -66,12 +66,18 @@ impl Transmit for Outlet<'_> {
             return;
         };
         // What lies between was short: the machine has copied it.
-        drop(reply.split_to(range.start - self.taken));
-        let part = reply.split_to(range.len());
+        if range.start > self.taken {
+            drop(reply.split_to(range.start - self.taken));
+        }
+        // Mostly one PDU takes all of it.
+        let part = match range.len() == reply.len() {
+            true => self.reply.take(),
+            false => Some(reply.split_to(range.len())),
+        };
         self.taken = range.end;
         *self.bytes += range.len();
         self.close_head();
-        self.out.push_back(part);
+        self.out.extend(part);
     }
 }
 
