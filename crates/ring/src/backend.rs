@@ -196,7 +196,6 @@ mod tests {
             backend,
             depth: 8,
             buffers: 1 << 20,
-            inbox: 8,
             workers: Arc::new(Workers::start(1, 1).unwrap()),
         };
         let expected = match Shard::<()>::new(&config(Backend::Uring)) {

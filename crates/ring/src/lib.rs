@@ -33,11 +33,11 @@ mod workers;
 pub use backend::Backend;
 pub use completion::{Completion, Payload};
 pub use handle::{File, Socket};
-pub use remote::{Refused, Remote};
+pub use remote::{Gone, Remote};
 pub use shard::{Config, Shard};
 pub use umbra_sys::{
     buf::{Buf, PAGE},
     bufparts::{MAX_PARTS, Parts},
-    bufpool::{BufPool, LARGEST, NoBuffer},
+    bufpool::{Account, BufPool, LARGEST, NoBuffer},
 };
 pub use workers::Workers;

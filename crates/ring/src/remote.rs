@@ -1,7 +1,8 @@
 //! Messages from other threads into a shard.
 //!
-//! What always holds: a message that was accepted arrives, in the order of its sender; a shard that is awake costs its
-//! senders no system call, and one that sleeps is woken by the first of many.
+//! What always holds: a message arrives, in the order of its sender, unless the shard is gone; nobody waits to send one; a
+//! shard that is awake costs its senders no system call, and one that sleeps is woken by the first of many. How many
+//! messages wait has no bound here: something may depend on each, so that the one who sends them is to bound their number.
 
 use rustix::event::{EventfdFlags, eventfd};
 use std::{
@@ -10,7 +11,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering, fence},
-        mpsc::{SyncSender, TrySendError},
+        mpsc::Sender,
     },
 };
 
@@ -62,26 +63,18 @@ pub(crate) struct Arrival<M> {
 
 /// A way to send messages to one shard, from any thread.
 pub struct Remote<M> {
-    pub(crate) inbox: SyncSender<Arrival<M>>,
+    pub(crate) inbox: Sender<Arrival<M>>,
     pub(crate) waker: Arc<Waker>,
 }
 
 impl<M> Remote<M> {
-    /// Has `message` complete in the shard under `token`. Refused, and given back, if too many messages wait there, or
-    /// if the shard is gone.
-    pub fn post(&self, token: u64, message: M) -> Result<(), Refused<M>> {
-        match self.inbox.try_send(Arrival { token, result: Ok(message) }) {
-            Ok(()) => {
-                self.waker.wake();
-                Ok(())
-            }
-            Err(TrySendError::Full(Arrival { result, .. })) => {
-                Err(Refused { message: result.ok(), gone: false })
-            }
-            Err(TrySendError::Disconnected(Arrival { result, .. })) => {
-                Err(Refused { message: result.ok(), gone: true })
-            }
-        }
+    /// Has `message` complete in the shard under `token`. Given back if the shard is gone.
+    pub fn post(&self, token: u64, message: M) -> Result<(), Gone<M>> {
+        self.inbox
+            .send(Arrival { token, result: Ok(message) })
+            .map_err(|unsent| Gone { message: unsent.0.result.ok() })?;
+        self.waker.wake();
+        Ok(())
     }
 }
 
@@ -97,37 +90,28 @@ impl<M> fmt::Debug for Remote<M> {
     }
 }
 
-/// A message that a shard did not take.
-pub struct Refused<M> {
+/// A message to a shard that has ended.
+pub struct Gone<M> {
     message: Option<M>,
-    gone: bool,
 }
 
-impl<M> Refused<M> {
-    /// Whether the shard is gone; else it has too many messages waiting, and may take this one later.
-    pub fn is_gone(&self) -> bool {
-        self.gone
-    }
-
+impl<M> Gone<M> {
     /// The message.
     pub fn into_message(self) -> Option<M> {
         self.message
     }
 }
 
-impl<M> fmt::Debug for Refused<M> {
+impl<M> fmt::Debug for Gone<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Refused").field("gone", &self.gone).finish_non_exhaustive()
+        f.write_str("Gone")
     }
 }
 
-impl<M> fmt::Display for Refused<M> {
+impl<M> fmt::Display for Gone<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.gone {
-            true => "the shard that the message is for has ended",
-            false => "too many messages wait in the shard that the message is for; try again later",
-        })
+        f.write_str("the shard that the message is for has ended")
     }
 }
 
-impl<M> std::error::Error for Refused<M> {}
+impl<M> std::error::Error for Gone<M> {}

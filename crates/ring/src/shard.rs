@@ -1,7 +1,7 @@
 //! A shard: the I/O of one thread.
 
 use crate::{
-    Backend, Buf, Completion, File, NoBuffer, Parts, Payload, Remote, Socket, Workers,
+    Account, Backend, Buf, Completion, File, NoBuffer, Parts, Payload, Remote, Socket, Workers,
     backend::Engine,
     inline::Inline,
     plain::Plain,
@@ -16,7 +16,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        mpsc::{Receiver, sync_channel},
+        mpsc::{Receiver, channel},
     },
     time::Duration,
 };
@@ -40,8 +40,6 @@ pub struct Config {
     pub depth: u32,
     /// Bytes of all its buffers together, at most.
     pub buffers: usize,
-    /// Messages and finished calls that wait for it, at most.
-    pub inbox: usize,
     /// Who makes calls that may block.
     pub workers: Arc<Workers>,
 }
@@ -51,8 +49,6 @@ pub struct Config {
 /// Operations start at the next [`Shard::wait`] but one at the latest. Those on the same file may be done in any order; what must come after
 /// something is submitted after its completion. A stream socket carries one receive and one send at a time.
 pub struct Shard<M> {
-    // Before the engine, so that it goes first: a worker that waits for room in it then gives up, and the engine can
-    // wait for the workers.
     arrivals: Receiver<Arrival<M>>,
     engine: Engine,
     pool: BufPool,
@@ -70,7 +66,7 @@ impl<M: Send + 'static> Shard<M> {
     /// A shard of the calling thread.
     pub fn new(config: &Config) -> io::Result<Shard<M>> {
         let waker = Arc::new(Waker::new()?);
-        let (inbox, arrivals) = sync_channel(config.inbox.max(1));
+        let (inbox, arrivals) = channel();
         let depth = config.depth.max(2);
         let mut engine =
             Engine::new(config.backend, depth, || Plain::new(depth, config.workers.clone(), waker.clone()))?;
@@ -98,6 +94,11 @@ impl<M: Send + 'static> Shard<M> {
     /// An empty buffer with room for exactly `len` bytes.
     pub fn buffer(&mut self, len: usize) -> Result<Buf, NoBuffer> {
         self.pool.take(len)
+    }
+
+    /// The same in somebody's name, who gets no more than is left for all others ([`BufPool::take_for`]).
+    pub fn buffer_for(&mut self, account: &Arc<Account>, len: usize) -> Result<Buf, NoBuffer> {
+        self.pool.take_for(account, len)
     }
 
     /// Takes a file or block device into the shard.
@@ -204,7 +205,7 @@ impl<M: Send + 'static> Shard<M> {
         let Remote { inbox, waker } = self.remote.clone();
         let submitted = workers.submit(Box::new(move || {
             let result = catch_unwind(AssertUnwindSafe(job)).map_err(|panic| panicked(&*panic));
-            // Waits while too many wait for the shard; one that is gone needs no answer.
+            // A shard that is gone needs no answer.
             let _gone = inbox.send(Arrival { token, result });
             waker.wake();
         }));

@@ -5,7 +5,7 @@
 //! shows no byte that was not filled since the part was taken, although memory is not zeroed between two uses (only
 //! [`Buf::spare_mut`] reaches the rest, and says so).
 
-use crate::bufpool::Home;
+use crate::bufpool::{Account, Home};
 use std::{
     alloc::{Layout, alloc_zeroed, dealloc},
     fmt,
@@ -29,6 +29,8 @@ pub(crate) struct Block {
     /// The next block of the list that this one is in; nobody has parts of a block in a list.
     pub(crate) next: *mut Block,
     pub(crate) home: Arc<Home>,
+    /// In whose name it is out.
+    pub(crate) account: Option<Arc<Account>>,
 }
 
 impl Block {
@@ -36,7 +38,14 @@ impl Block {
     pub(crate) fn allocate(class: usize, home: Arc<Home>) -> Option<NonNull<Block>> {
         // SAFETY: the layout has a size above zero.
         let memory = NonNull::new(unsafe { alloc_zeroed(layout(class)) })?;
-        let block = Block { memory, class, parts: AtomicU32::new(0), next: std::ptr::null_mut(), home };
+        let block = Block {
+            memory,
+            class,
+            parts: AtomicU32::new(0),
+            next: std::ptr::null_mut(),
+            home,
+            account: None,
+        };
         Some(NonNull::from(Box::leak(Box::new(block))))
     }
 }
@@ -67,13 +76,14 @@ unsafe impl Send for Buf {}
 unsafe impl Sync for Buf {}
 
 impl Buf {
-    /// The only part of a block that nobody has parts of, `room` bytes long.
+    /// The only part of a block that nobody has parts of, `room` bytes long. It is out in the name of `account`.
     ///
     /// # Safety
     /// `block` is valid, in no list, without parts, and has at least `room` bytes.
-    pub(crate) unsafe fn whole(block: NonNull<Block>, room: usize) -> Buf {
+    pub(crate) unsafe fn whole(mut block: NonNull<Block>, room: usize, account: Option<Arc<Account>>) -> Buf {
         // SAFETY: the caller promises that the block is valid and no one else's.
-        unsafe { block.as_ref() }.parts.store(1, Ordering::Relaxed);
+        let whole = unsafe { block.as_mut() };
+        (*whole.parts.get_mut(), whole.account) = (1, account);
         Buf { block, start: 0, room: room as u32, filled: 0 }
     }
 

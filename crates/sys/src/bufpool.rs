@@ -3,6 +3,10 @@
 //! The owner takes; any thread gives back, by dropping. What always holds: the pool never has more bytes allocated than
 //! its limit; taking and giving back need no lock, and no system call once the pool is warm; buffers that outlive the
 //! pool stay valid, and free their memory themselves.
+//!
+//! Takers who know nothing of each other share it by dynamic thresholds (Choudhury and Hahne, 1998, for the buffers of
+//! switches): each may have as much as is free. One gets half of the pool, two a third each, and there is always some
+//! left for who comes next.
 
 use crate::buf::{Block, Buf, PAGE};
 use std::{
@@ -10,7 +14,7 @@ use std::{
     ptr::{self, NonNull},
     sync::{
         Arc,
-        atomic::{AtomicPtr, Ordering},
+        atomic::{AtomicPtr, AtomicUsize, Ordering},
     },
 };
 
@@ -26,6 +30,19 @@ const CLOSED: *mut Block = ptr::without_provenance_mut(1);
 /// Blocks on their way back to the owner: one list for each class, pushed to by anyone, emptied at once by the owner.
 pub(crate) struct Home {
     returned: [AtomicPtr<Block>; CLASSES],
+    /// Bytes of the blocks that somebody has parts of.
+    out: AtomicUsize,
+}
+
+/// What one of several takers has out of a pool.
+#[derive(Debug, Default)]
+pub struct Account(AtomicUsize);
+
+impl Account {
+    /// Bytes of the blocks of which parts are out in its name.
+    pub fn bytes(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Home {
@@ -35,9 +52,17 @@ impl Home {
     /// `block` is valid, in no list, and nobody has parts of it.
     pub(crate) unsafe fn take_back(mut block: NonNull<Block>) {
         // SAFETY: the caller hands over the block, so this reference is the only one.
-        let (class, home) = unsafe { (block.as_ref().class, Arc::as_ptr(&block.as_ref().home)) };
+        let (class, home, account) = unsafe {
+            let block = block.as_mut();
+            (block.class, Arc::as_ptr(&block.home), block.account.take())
+        };
         // SAFETY: the block keeps its home alive, and the block is ours until the exchange below succeeds.
-        let list = unsafe { &(*home).returned[class] };
+        let Home { returned, out } = unsafe { &*home };
+        out.fetch_sub(PAGE << class, Ordering::Relaxed);
+        if let Some(Account(bytes)) = account.as_deref() {
+            bytes.fetch_sub(PAGE << class, Ordering::Relaxed);
+        }
+        let list = &returned[class];
         let mut head = list.load(Ordering::Relaxed);
         while head != CLOSED {
             // SAFETY: the block is still ours alone.
@@ -71,11 +96,13 @@ pub struct NoBuffer {
     pub asked: usize,
     /// Bytes that the pool may allocate.
     pub limit: usize,
+    /// Whether there would be one for somebody who has less.
+    pub over_share: bool,
 }
 
 impl fmt::Display for NoBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let NoBuffer { asked, limit } = self;
+        let NoBuffer { asked, limit, .. } = self;
         match *asked > LARGEST {
             true => write!(f, "a buffer of {asked} bytes was asked for, and the largest has {LARGEST}"),
             false => {
@@ -96,7 +123,8 @@ impl From<NoBuffer> for io::Error {
 impl BufPool {
     /// An empty pool that will allocate at most `limit` bytes.
     pub fn new(limit: usize) -> BufPool {
-        let home = Home { returned: [const { AtomicPtr::new(ptr::null_mut()) }; CLASSES] };
+        let returned = [const { AtomicPtr::new(ptr::null_mut()) }; CLASSES];
+        let home = Home { returned, out: AtomicUsize::new(0) };
         BufPool { home: Arc::new(home), idle: [ptr::null_mut(); CLASSES], allocated: 0, limit }
     }
 
@@ -107,14 +135,33 @@ impl BufPool {
 
     /// An empty buffer with room for exactly `len` bytes.
     pub fn take(&mut self, len: usize) -> Result<Buf, NoBuffer> {
-        let none = NoBuffer { asked: len, limit: self.limit };
+        self.take_charged(len, None)
+    }
+
+    fn take_charged(&mut self, len: usize, account: Option<Arc<Account>>) -> Result<Buf, NoBuffer> {
+        let none = NoBuffer { asked: len, limit: self.limit, over_share: false };
         if len > LARGEST {
             return Err(none);
         }
-        let class = len.div_ceil(PAGE).next_power_of_two().trailing_zeros() as usize;
+        let class = class_of(len);
         let block = self.pop(class).or_else(|| self.allocate(class)).ok_or(none)?;
+        for out in [Some(&self.home.out), account.as_ref().map(|account| &account.0)].into_iter().flatten() {
+            out.fetch_add(PAGE << class, Ordering::Relaxed);
+        }
         // SAFETY: the block was just popped or made: valid, in no list, without parts; its class has `len` bytes.
-        Ok(unsafe { Buf::whole(block, len) })
+        Ok(unsafe { Buf::whole(block, len, account) })
+    }
+
+    /// The same in somebody's name, who gets none if he would then have more than is left for all others. His first
+    /// he always gets, if there is one.
+    pub fn take_for(&mut self, account: &Arc<Account>, len: usize) -> Result<Buf, NoBuffer> {
+        let size = PAGE << class_of(len.min(LARGEST));
+        let has = account.bytes();
+        let free = self.limit.saturating_sub(self.home.out.load(Ordering::Relaxed));
+        if has > 0 && has + 2 * size > free {
+            return Err(NoBuffer { asked: len, limit: self.limit, over_share: size <= free });
+        }
+        self.take_charged(len, Some(account.clone()))
     }
 
     fn pop(&mut self, class: usize) -> Option<NonNull<Block>> {
@@ -152,6 +199,11 @@ impl BufPool {
             self.allocated -= PAGE << class;
         }
     }
+}
+
+/// The smallest class whose blocks have room for `len` bytes, [`LARGEST`] at most.
+fn class_of(len: usize) -> usize {
+    len.div_ceil(PAGE).next_power_of_two().trailing_zeros() as usize
 }
 
 impl Drop for BufPool {
@@ -202,6 +254,30 @@ mod tests {
         assert!(pool.take(1).is_err());
         drop(wide);
         assert!(pool.take(LARGEST + 1).unwrap_err().to_string().contains("the largest has"));
+    }
+
+    #[test]
+    fn nobody_has_more_than_is_left_for_all_others() {
+        let mut pool = BufPool::new(12 * PAGE);
+        let [greedy, modest] = [(); 2].map(|()| Arc::new(Account::default()));
+        let mut held = Vec::new();
+        while let Ok(buf) = pool.take_for(&greedy, PAGE) {
+            held.push(buf);
+        }
+        assert_eq!(greedy.bytes(), 6 * PAGE);
+        let others: Vec<Buf> = (0..3).map(|_| pool.take_for(&modest, PAGE).unwrap()).collect();
+        assert!(pool.take_for(&modest, PAGE).is_err());
+        // Half a buffer that is still out counts as all of it, on whatever thread it is.
+        let half = held[0].split_off(PAGE / 2);
+        std::thread::spawn(move || drop(held)).join().unwrap();
+        assert_eq!(greedy.bytes(), PAGE);
+        drop((half, others));
+        assert_eq!((greedy.bytes(), modest.bytes()), (0, 0));
+        assert_eq!(
+            pool.take_for(&modest, 8 * PAGE).unwrap().room(),
+            8 * PAGE,
+            "the first may be the only one"
+        );
     }
 
     #[test]

@@ -28,9 +28,12 @@ pub(crate) struct Common<U: LogicalUnit> {
     pub directory: Arc<dyn Directory>,
     pub keeper: Arc<dyn Keeper>,
     pub book: Book,
+    /// For flushes, logins and what else takes no longer than a few writes to a disk.
     pub workers: Arc<Workers>,
     /// Those that change units.
     pub changers: Workers,
+    /// Those that read units, as much as a command may ask for.
+    pub readers: Workers,
     /// How many there are.
     pub shards: usize,
     pub tokens: Mutex<Tokens<Source<U>>>,
@@ -46,7 +49,7 @@ impl<U: LogicalUnit> Common<U> {
     pub fn new(
         config: TargetConfig,
         (directory, keeper): (Arc<dyn Directory>, Arc<dyn Keeper>),
-        (workers, changers): (Workers, Workers),
+        [workers, changers, readers]: [Workers; 3],
         shards: usize,
     ) -> Self {
         Common {
@@ -56,6 +59,7 @@ impl<U: LogicalUnit> Common<U> {
             book: Book::default(),
             workers: Arc::new(workers),
             changers,
+            readers,
             shards,
             tokens: Mutex::default(),
             remotes: OnceLock::new(),

@@ -50,8 +50,7 @@ impl<U: LogicalUnit> Run<'_, U> {
             let (Some(source), Some(destination)) = (source, destination) else {
                 return Err(Sense::UNREACHABLE_COPY_TARGET.in_segment(index));
             };
-            self.check_allowed(&source, &destination, viewer).map_err(|sense| sense.in_segment(index))?;
-            let moved = self.copy(&source, &destination, found);
+            let moved = self.copy(&source, &destination, found, viewer);
             moved.map_err(|sense| sense.in_segment(index))?;
             progress.segments += 1;
             progress.blocks += found.to.blocks;
@@ -85,7 +84,16 @@ impl<U: LogicalUnit> Run<'_, U> {
         }
     }
 
-    fn copy(&self, source: &Slot<U>, destination: &Slot<U>, found: Move) -> Result<(), Sense> {
+    fn copy(
+        &self,
+        source: &Slot<U>,
+        destination: &Slot<U>,
+        found: Move,
+        viewer: &Viewer<U>,
+    ) -> Result<(), Sense> {
+        // Who preempts this initiator waits for what is inside, and what comes later finds that it was preempted.
+        let _inside = destination.state.exclusion.enter_scoped(self.job.stripe);
+        self.check_allowed(source, destination, viewer)?;
         let flush = || match self.by_cache() {
             Durability::Cached => Ok(()),
             Durability::BeforeStatus => destination.unit.flush().map_err(|error| Trouble("flush", error)),
@@ -97,7 +105,8 @@ impl<U: LogicalUnit> Run<'_, U> {
         })
     }
 
-    /// Carries one move out: whole blocks of the store in the middle are shared, if both ends lie alike in them.
+    /// Carries one move out: whole blocks of the store in the middle are shared, if both ends lie alike in them. Whoever calls
+    /// is counted in at the destination.
     pub(crate) fn transfer(
         &self,
         source: &Arc<U>,
@@ -105,7 +114,6 @@ impl<U: LogicalUnit> Run<'_, U> {
         found: Move,
     ) -> Result<(), Trouble> {
         let (from, to, len) = (found.from.offset(), found.to.offset(), found.to.bytes());
-        let _inside = destination.state.exclusion.enter_scoped(self.job.stripe);
         let destination = &destination.unit;
         let same = Arc::ptr_eq(source, destination);
         let overlaps = same && from < to + len && to < from + len;

@@ -2,7 +2,8 @@
 //!
 //! Memory: every shard has a pool of [`TargetConfig::memory`](crate::TargetConfig::memory) bytes, its share of the whole, and
 //! never less than the largest command, for data on its way in and out; and one of [`FRAME_BYTES`] for headers and received
-//! bytes. There is no other memory that peers can make grow but the tables of sessions and tasks, which [`CONNECTIONS`] and
+//! bytes. Of the first, the sessions of one host have together no more than is left for all others: half of it if
+//! it is alone, a third if they are two ([`umbra_ring::BufPool::take_for`]); what would be more waits. There is no other memory that peers can make grow but the tables of sessions and tasks, which [`CONNECTIONS`] and
 //! [`QUEUE_DEPTH`] bound.
 
 use std::time::Duration;
@@ -19,13 +20,17 @@ pub const SESSIONS_PER_HOST: usize = umbra_base::limits::LUNS_PER_SET;
 pub const QUEUE_DEPTH: u32 = 128;
 /// Operations of a shard at a time: every session's receive and send, and the I/O of its commands.
 pub const OPERATIONS: u32 = 8192;
-/// Messages and finished calls that wait for a shard.
-pub const INBOX: usize = 16 << 10;
+/// Of these, those that commands may not take: a receive and a send of every connection, listeners and the shard's own.
+pub const SOCKET_OPERATIONS: usize = 2 * CONNECTIONS + 64;
+/// Operations of one command at most: one for each page, and one more where it begins amid one.
+pub const COMMAND_OPERATIONS: usize = umbra_ring::LARGEST / umbra_ring::PAGE + 1;
 /// Threads for calls that change units: they may wait for room in a full pool, and then keep only each other waiting.
 pub const CHANGERS: usize = 32;
 /// Such calls of one session at a time.
 pub const CALLS_PER_SESSION: usize = 8;
-/// Threads for all other calls: slow reads, flushes, questions to the directory.
+/// Threads for calls that read units at length: VERIFY, reads of what the direct door does not know.
+pub const READERS: usize = 8;
+/// Threads for all other calls: flushes, questions to the directory.
 pub const WORKERS: usize = 8;
 /// Jobs that may wait for threads. Every command of every session might want one.
 pub const JOBS: usize = 64 << 10;

@@ -6,7 +6,6 @@ use crate::outcome::Outcome;
 use crate::slot::LunMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
 use umbra_iscsi::target::{Authentication, Challenge, CloseReason, Initiator};
 use umbra_ring::{Buf, Remote};
 use umbra_scsi::{Sense, reservation::Nexus};
@@ -90,26 +89,9 @@ pub(crate) enum Message<U> {
     Stop { fence: Fence },
 }
 
-/// Posts a message that must not be lost, although a shard's inbox has a bound: a peer can fill it for a moment, but not
-/// for good. Whoever calls never waits, as it may be the shard itself.
+/// Posts a message. A shard that has ended has nothing left that it could concern, so its fence may fall.
+///
+/// Bounded by what peers may have open: connections, task management requests and commands of each.
 pub(crate) fn post<U: Send + Sync + 'static>(remote: &Remote<Message<U>>, message: Message<U>) {
-    let Err(refused) = remote.post(0, message) else { return };
-    if refused.is_gone() {
-        return;
-    }
-    let remote = remote.clone();
-    let later = move || {
-        let mut refused = refused;
-        while !refused.is_gone() {
-            std::thread::sleep(Duration::from_millis(1));
-            let Some(message) = refused.into_message() else { return };
-            match remote.post(0, message) {
-                Ok(()) => return,
-                Err(again) => refused = again,
-            }
-        }
-    };
-    if let Err(error) = std::thread::Builder::new().name("iscsi-post".to_owned()).spawn(later) {
-        tracing::error!(%error, "a message to a shard is lost: no thread");
-    }
+    drop(remote.post(0, message));
 }

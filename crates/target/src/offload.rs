@@ -162,6 +162,7 @@ impl<U: LogicalUnit> Run<'_, U> {
         for piece in copy::lay_out(&using.source.ranges, request.offset, &request.ranges)? {
             for step in self.steps(piece) {
                 using.check()?;
+                let _inside = self.job.slot.state.exclusion.enter_scoped(self.job.stripe);
                 let copied = self.transfer(&using.source.unit, &self.job.slot, step);
                 copied.map_err(|trouble| self.rod_failed(&trouble))?;
                 progress.blocks += step.to.blocks;

@@ -162,7 +162,7 @@ impl<U: LogicalUnit> Run<'_, U> {
         let ports: Vec<u16> = job.ports.iter().map(|port| port.relative).collect();
         let known = Known { ports: &ports, initiators: &job.common.initiators() };
         let state = &job.slot.state;
-        let _no_other_change = state.changing();
+        let no_other_change = state.changing();
         let before = state.reservations().clone();
         let done = before.apply(out, list.get(..out.list).unwrap_or(list), &viewer.nexus, &known)?;
         let kept = (before.persists(), done.state.persists());
@@ -173,7 +173,13 @@ impl<U: LogicalUnit> Run<'_, U> {
             return Err(Sense::INSUFFICIENT_REGISTRATION_RESOURCES.into());
         }
         state.install(done.state);
+        drop(no_other_change);
         let (attentions, abort) = (done.attentions, done.abort);
+        if !abort.is_empty() {
+            // Copies into the unit, which came to other LUNs of those that were preempted, are no tasks of this one: the
+            // step that each is in ends first, and the next finds out.
+            drop(state.exclusion.alone());
+        }
         Ok(Aftermath { unit: state.uuid, attentions, abort, asker: job.session, tag: 0 })
     }
 

@@ -4,7 +4,7 @@ use crate::book::SessionInfo;
 use crate::common::{Common, LOCAL_GROUP};
 use crate::config::{Directory, Keeper, PortalAuth, TargetConfig};
 use crate::fence::Fence;
-use crate::limits::{CHANGERS, JOBS, WORKERS};
+use crate::limits::{CHANGERS, JOBS, READERS, WORKERS};
 use crate::message::{Aftermath, Message, Portal, post};
 use crate::portal;
 use crate::shard::Server;
@@ -43,7 +43,7 @@ impl<U: LogicalUnit> Target<U> {
         };
         let workers =
             |threads| Workers::start(threads, JOBS).map_err(|e| Error::io("start the target's workers", e));
-        let workers = (workers(WORKERS)?, workers(CHANGERS)?);
+        let workers = [workers(WORKERS)?, workers(CHANGERS)?, workers(READERS)?];
         let common = Arc::new(Common::new(config, (directory, keeper), workers, shards));
         let started = (0..shards).map(|number| start(number, &common)).collect::<Result<Vec<_>>>()?;
         let (remotes, threads) = started.into_iter().unzip();

@@ -64,7 +64,7 @@ fn more_calls_than_may_wait_are_refused() {
 fn results_for_a_shard_that_has_ended_hold_nobody_up() {
     for backend in backends() {
         let workers = Arc::new(Workers::start(1, 64).unwrap());
-        let mut lab = Lab::with(&Config { workers: workers.clone(), inbox: 1, ..config(backend) });
+        let mut lab = Lab::with(&Config { workers: workers.clone(), ..config(backend) });
         let (ran, runs) = mpsc::channel();
         for token in 0..20 {
             let ran = ran.clone();

@@ -145,6 +145,7 @@ impl<U: LogicalUnit> Server<U> {
             running: 0,
             ordered: false,
             starved: false,
+            starting: false,
             login: Login::default(),
             nexus: None,
             fences: Vec::new(),

@@ -4,7 +4,7 @@
 //! that waits for memory keeps its place.
 
 use super::{Kind, Server, connection::Queued, task::Task, task::Work, token};
-use crate::limits::{CALLS_PER_SESSION, OUTPUT_BYTES};
+use crate::limits::{CALLS_PER_SESSION, COMMAND_OPERATIONS, OPERATIONS, OUTPUT_BYTES, SOCKET_OPERATIONS};
 use crate::outcome::Outcome;
 use crate::slot::{Slot, Viewpoint, lock};
 use crate::slow::{self, Job, Viewer};
@@ -12,7 +12,7 @@ use crate::unit::LogicalUnit;
 use std::sync::{Arc, Mutex};
 use umbra_iscsi::pdu::Lun;
 use umbra_iscsi::target::Command;
-use umbra_ring::Buf;
+use umbra_ring::{Buf, NoBuffer};
 use umbra_scsi::copy::Operations;
 use umbra_scsi::limits::BLOCK;
 use umbra_scsi::{
@@ -25,7 +25,7 @@ const HEAD_OF_QUEUE: u8 = 3;
 
 /// Why a command does not begin yet.
 enum NotYet {
-    /// There is no memory for what it reads.
+    /// There is no memory for what it reads, or no room on the ring.
     Memory(Queued),
     /// Too many of its session change their units slowly.
     Worker(Queued),
@@ -58,6 +58,15 @@ impl<U: LogicalUnit> Server<U> {
 
     /// Begins every command whose turn it is.
     pub(super) fn start_commands(&mut self, c: usize) {
+        if let Some(conn) = self.conns.get_mut(c)
+            && !std::mem::replace(&mut conn.starting, true)
+        {
+            self.start_all(c);
+            self.conns[c].starting = false;
+        }
+    }
+
+    fn start_all(&mut self, c: usize) {
         while let Some(queued) = self.next_command(c) {
             match self.begin(c, queued) {
                 Ok(()) => {}
@@ -253,7 +262,8 @@ impl<U: LogicalUnit> Server<U> {
             self.answer(at.c, at.command.tag, outcome, None);
             return Ok(());
         }
-        let Ok(buf) = self.shard.buffer(len as usize) else {
+        let room = self.has_operations().then(|| self.buffer(at.c, len as usize));
+        let Some(Ok(buf)) = room else {
             return Err(NotYet::Memory(Queued { command: at.command, data: at.data }));
         };
         self.extents.clear();
@@ -276,6 +286,9 @@ impl<U: LogicalUnit> Server<U> {
             self.answer(at.c, at.command.tag, Outcome::good().taking(at.takes), None);
             return Ok(());
         };
+        if !self.has_operations() {
+            return Err(NotYet::Memory(Queued { command: at.command, data: Some(data) }));
+        }
         // Nobody may change a unit beside a COMPARE AND WRITE.
         if let Some(inside) = at.slot.state.exclusion.try_enter(self.number) {
             self.extents.clear();
@@ -288,6 +301,25 @@ impl<U: LogicalUnit> Server<U> {
             at.slot.state.exclusion.leave(inside);
         }
         self.change(Addressed { data: Some(data), ..at }, Plan::Write { extent: blocks, durability })
+    }
+
+    /// Whether the ring has room for a command beside the sockets', which find room always.
+    fn has_operations(&mut self) -> bool {
+        let most = OPERATIONS as usize - SOCKET_OPERATIONS;
+        let has = self.shard.in_flight() + COMMAND_OPERATIONS <= most;
+        self.exhausted |= !has;
+        has
+    }
+
+    /// A buffer for data of a session's command.
+    pub(super) fn buffer(&mut self, c: usize, len: usize) -> Result<Buf, NoBuffer> {
+        let account = self.conns[c].nexus.as_ref().map(|nexus| &nexus.account);
+        let buffer = match account {
+            Some(account) => self.shard.buffer_for(account, len),
+            None => self.shard.buffer(len),
+        };
+        self.exhausted |= buffer.as_ref().is_err_and(|none| !none.over_share);
+        buffer
     }
 
     /// Has a worker carry a change out, if not too many of this session are under way.
@@ -329,7 +361,11 @@ impl<U: LogicalUnit> Server<U> {
             session: conn.id,
         };
         let token = token(Kind::Call, t, 0);
+        let reads = matches!(job.plan, Plan::Read(_) | Plan::Verify { .. } | Plan::LbaStatus { .. });
         match task.work {
+            Work::Elsewhere if reads => {
+                self.shard.call_by(&self.common.readers, token, move || slow::run(job))
+            }
             Work::Elsewhere => self.shard.call(token, move || slow::run(job)),
             _ => self.shard.call_by(&self.common.changers, token, move || slow::run(job)),
         }
@@ -372,16 +408,17 @@ impl<U: LogicalUnit> Server<U> {
         }
     }
 
-    /// Lets those that wait for memory try again, in order, until one has to go on waiting.
+    /// Lets those that wait for memory try again, in order, until there is none at all: who comes later must not take
+    /// what the first waits for.
     pub(super) fn feed(&mut self) {
         for _ in 0..self.starved.len() {
             let Some(c) = self.starved.pop_front() else { return };
             let Some(conn) = self.conns.get_mut(c).filter(|conn| conn.starved) else { continue };
-            conn.starved = false;
+            (conn.starved, self.exhausted) = (false, false);
             self.solicit(c);
             self.start_commands(c);
             self.touch(c);
-            if self.conns[c].starved {
+            if self.conns[c].starved && self.exhausted {
                 // It stands last now; it was first.
                 self.starved.rotate_right(1);
                 return;

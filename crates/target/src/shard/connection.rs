@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use umbra_base::Instant;
 use umbra_iscsi::pdu::Receiver;
 use umbra_iscsi::target::{CloseReason, Command, Connection, DataTo, SessionRequest};
-use umbra_ring::{Buf, Parts, Socket};
+use umbra_ring::{Account, Buf, Parts, Socket};
 use umbra_scsi::WriteCache;
 use umbra_scsi::attention::Attentions;
 use umbra_scsi::copy::Operations;
@@ -69,6 +69,8 @@ pub(super) struct Conn<U> {
     pub ordered: bool,
     /// In the list of those that wait for memory.
     pub starved: bool,
+    /// Its commands are being begun: what that brings to an end begins no others.
+    pub starting: bool,
 
     pub login: Login,
     pub nexus: Option<Nexus<U>>,
@@ -86,7 +88,9 @@ pub(super) enum Receiving {
     /// Into the block.
     Block,
     /// A header only; `tail` is the rest of the block.
-    Header { tail: Buf },
+    Header {
+        tail: Buf,
+    },
     /// Straight into a command's buffer, of which `tail` was split off; `before` bytes were there.
     Straight {
         tag: u32,
@@ -127,6 +131,8 @@ pub(super) struct Login {
 /// The session's side of being logged in.
 pub(super) struct Nexus<U> {
     pub host: Arc<Host<U>>,
+    /// The memory that its host has of this shard, with all its sessions.
+    pub account: Arc<Account>,
     /// What it sees.
     pub luns: Arc<LunMap<U>>,
     pub initiator: String,

@@ -4,13 +4,16 @@ use super::{Kind, Server, connection::Nexus, token};
 use crate::book::{NotEnrolled, SessionInfo};
 use crate::config::HostLogin;
 use crate::fence::Fence;
+use crate::host::Host;
 use crate::limits::SESSIONS_PER_HOST;
 use crate::message::{Message, post};
 use crate::unit::LogicalUnit;
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 use umbra_iscsi::pdu::response::login_status;
 use umbra_iscsi::target::{Challenge, CloseReason, Initiator, Resend};
+use umbra_ring::Account;
 use umbra_scsi::attention::Attentions;
 use umbra_scsi::reservation::{self, InitiatorPort};
 use umbra_scsi::{Sense, WriteCache};
@@ -111,6 +114,7 @@ impl<U: LogicalUnit> Server<U> {
     fn establish(&mut self, c: usize, info: SessionInfo) {
         let now = self.now;
         let host = self.common.host_or_new(&info.initiator);
+        let account = self.account_of(&host);
         let conn = &mut self.conns[c];
         if host.login_epoch() != conn.login.epoch {
             conn.core.refuse(
@@ -142,9 +146,16 @@ impl<U: LogicalUnit> Server<U> {
         let scsi = reservation::Nexus { initiator, port: info.portal_group };
         let copies = BTreeMap::new();
         let initiator = info.initiator;
-        conn.nexus = Some(Nexus { host, luns, initiator, cache, scsi, copies, attentions });
+        conn.nexus = Some(Nexus { host, account, luns, initiator, cache, scsi, copies, attentions });
         conn.core.accept(now, info.tsih);
         self.go_on(c);
+    }
+
+    /// The memory that a host has here: its sessions share one account.
+    fn account_of(&self, host: &Arc<Host<U>>) -> Arc<Account> {
+        let nexuses = self.conns.iter().filter_map(|(_, conn)| conn.nexus.as_ref());
+        let mut accounts = nexuses.filter(|nexus| Arc::ptr_eq(&nexus.host, host)).map(|nexus| &nexus.account);
+        accounts.next().cloned().unwrap_or_default()
     }
 }
 

@@ -147,6 +147,9 @@ impl<U: LogicalUnit> Server<U> {
     pub(super) fn clear(&mut self, unit: [u8; 16], condition: Sense, fence: &Fence) {
         for (c, numbers) in self.seers(unit) {
             self.post_attention(c, &numbers, condition);
+            if let Some(nexus) = &mut self.conns[c].nexus {
+                nexus.copies.retain(|number, _| !numbers.contains(number));
+            }
             self.abort_all(c, |lun| lun.is_some_and(|number| numbers.contains(&number)), fence);
         }
     }

@@ -25,7 +25,7 @@ mod views;
 
 use crate::common::Common;
 use crate::fence::Fence;
-use crate::limits::{FRAME_BYTES, INBOX, OPERATIONS, TICK};
+use crate::limits::{FRAME_BYTES, OPERATIONS, TICK};
 use crate::message::Message;
 use crate::unit::LogicalUnit;
 use accept::Listening;
@@ -100,6 +100,8 @@ pub(crate) struct Server<U: LogicalUnit> {
     extents: Vec<Extent>,
     /// Connections that wait for memory, in order.
     starved: VecDeque<usize>,
+    /// The last that began to wait does so because there is none at all, not because its host has its share.
+    exhausted: bool,
     /// Connections to look after at the end of the round.
     touched: Vec<usize>,
     now: Instant,
@@ -118,7 +120,6 @@ impl<U: LogicalUnit> Server<U> {
             depth: OPERATIONS,
             // The ring has a page of it for itself: the largest command must fit beside that, or it would wait for ever.
             buffers: (config.memory / common.shards).max(umbra_ring::LARGEST + umbra_ring::PAGE),
-            inbox: INBOX,
             workers: common.workers.clone(),
         })?;
         let now = now();
@@ -137,6 +138,7 @@ impl<U: LogicalUnit> Server<U> {
             files: Vec::new(),
             extents: Vec::new(),
             starved: VecDeque::new(),
+            exhausted: false,
             touched: Vec::new(),
             now,
             next_look: now + TICK,

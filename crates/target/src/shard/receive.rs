@@ -119,7 +119,7 @@ impl<U: LogicalUnit> Server<U> {
         if self.conns[c].incoming.contains_key(&tag) {
             return;
         }
-        let outcome = match self.shard.buffer(total as usize) {
+        let outcome = match self.buffer(c, total as usize) {
             Ok(buf) => {
                 self.conns[c].incoming.insert(tag, buf);
                 return;
@@ -228,7 +228,7 @@ impl<U: LogicalUnit> Server<U> {
     pub(super) fn solicit(&mut self, c: usize) {
         while let Some((tag, total)) = self.conns[c].soliciting.front().copied() {
             if !self.conns[c].incoming.contains_key(&tag) {
-                match self.shard.buffer(total as usize) {
+                match self.buffer(c, total as usize) {
                     Ok(buf) => {
                         self.conns[c].incoming.insert(tag, buf);
                     }

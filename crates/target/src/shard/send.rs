@@ -15,6 +15,7 @@ use std::io;
 use std::ops::Range;
 use umbra_iscsi::target::{CloseReason, Completion, Transmit};
 use umbra_ring::{Buf, BufPool, MAX_PARTS, PAGE, Parts};
+use umbra_scsi::status;
 
 /// Where the machine's output goes.
 struct Outlet<'a> {
@@ -84,15 +85,15 @@ impl Transmit for Outlet<'_> {
 impl<U: LogicalUnit> Server<U> {
     /// Answers a command, with the data in `buf` if it has some there.
     pub(super) fn answer(&mut self, c: usize, tag: u32, outcome: Outcome, buf: Option<Buf>) {
-        let reply = match outcome.reply.as_ref().map(|bytes| (bytes, self.frames.take(bytes.len().max(1)))) {
-            Some((bytes, Ok(mut buf))) => {
-                buf.append(bytes);
-                Some(buf)
-            }
-            Some((_, Err(error))) => {
-                self.conns[c].core.close(CloseReason::Socket(error.to_string()));
-                return;
-            }
+        let reply = match &outcome.reply {
+            Some(bytes) => match self.buffer(c, bytes.len().max(1)) {
+                Ok(mut buf) => {
+                    buf.append(bytes);
+                    Some(buf)
+                }
+                // What has a reply changes nothing, and may be asked for again.
+                Err(_) => return self.answer(c, tag, Outcome::status(status::TASK_SET_FULL), None),
+            },
             None => buf.filter(|_| outcome.is_good()),
         };
         let data_in = reply.as_deref().unwrap_or_default();

@@ -207,6 +207,11 @@ impl Raw {
         }
     }
 
+    /// Whether the status of a command has come; what arrives later is not looked at.
+    pub fn has_finished(&self, tag: u32) -> bool {
+        self.done.contains_key(&tag)
+    }
+
     fn note(&mut self, pdu: Response, bytes: Vec<u8>) {
         match pdu {
             Response::DataIn(pdu) => {
@@ -298,6 +303,11 @@ impl Raw {
 
     /// Returns when the target has handled everything sent before.
     pub fn ping(&mut self) {
+        assert_eq!(self.requests_until_ping(), 0);
+    }
+
+    /// How many R2Ts come before the answer to a ping.
+    pub fn requests_until_ping(&mut self) -> usize {
         let pdu = NopOut {
             immediate: true,
             final_bit: true,
@@ -307,9 +317,14 @@ impl Raw {
             ..NopOut::default()
         };
         self.send(pdu.build(), b"ping");
+        let mut requests = 0;
         loop {
             match self.receive().expect("the target closed the connection") {
-                (Response::NopIn(pdu), data) if pdu.task_tag == 0x4000 => return assert_eq!(data, b"ping"),
+                (Response::NopIn(pdu), data) if pdu.task_tag == 0x4000 => {
+                    assert_eq!(data, b"ping");
+                    return requests;
+                }
+                (Response::R2t(_), _) => requests += 1,
                 (pdu, data) => self.note(pdu, data),
             }
         }

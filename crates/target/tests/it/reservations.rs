@@ -1,11 +1,11 @@
 //! Reservations between hosts: who may write, what a preemption does to others, what outlives whom (SPC-4 section 5.13).
 
-use crate::lab::{HOST_A, HOST_B, Lab, unit};
+use crate::lab::{HOST_A, HOST_B, Lab, entry, unit};
 use crate::raw::{Done, Raw};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use umbra_base::Result;
-use umbra_target::{Access, Keeper, TargetConfig};
+use umbra_target::{Access, Keeper, LunIdentity, TargetConfig};
 
 const CONFLICT: u8 = 0x18;
 const WRITE_EXCLUSIVE: u8 = 1;
@@ -82,6 +82,62 @@ fn a_host_that_is_preempted_is_told_and_writes_no_more() {
     assert!(b.write(0, 0, &[2; 512]).is_good());
 }
 
+/// Starts a PREEMPT AND ABORT; `key` is that of the caller, `other` the one that is preempted.
+fn start_preemption(raw: &mut Raw, (key, other): (u8, u8)) -> u32 {
+    let mut list = [0; 24];
+    (list[7], list[15]) = (key, other);
+    raw.start(0, &[0x5f, PREEMPT_AND_ABORT, WRITE_EXCLUSIVE, 0, 0, 0, 0, 0, 24, 0], Some(&list), 0)
+}
+
+/// EXTENDED COPY (LID1) to LUN 1, its source: two segments of a block each, to the first two of `to` (SPC-4 section 6.4).
+fn start_copy(raw: &mut Raw, from: &LunIdentity, to: &LunIdentity) -> u32 {
+    let mut list = vec![0; 16];
+    (list[3], list[11]) = (2 * 32, 2 * 28);
+    for identity in [from, to] {
+        // Identification descriptor: NAA, binary, of the logical unit; then blocks of 512 bytes.
+        let mut target = [0; 32];
+        target[..8].copy_from_slice(&[0xe4, 0, 0, 0, 1, 3, 0, 8]);
+        target[8..16].copy_from_slice(&identity.naa.to_be_bytes());
+        target[30] = 2;
+        list.extend(target);
+    }
+    for block in 0..2 {
+        // Block to block: descriptor 0 to descriptor 1.
+        let mut segment = [0; 28];
+        (segment[0], segment[3], segment[7], segment[11]) = (2, 24, 1, 1);
+        (segment[19], segment[27]) = (block, block);
+        list.extend(segment);
+    }
+    let mut cdb = [0; 16];
+    (cdb[0], cdb[13]) = (0x83, list.len() as u8);
+    raw.start(1, &cdb, Some(&list), 0)
+}
+
+#[test]
+fn a_preemption_with_abort_waits_for_the_others_copies_into_the_unit_and_ends_them() {
+    let (lab, destination, source) = (Lab::new(), unit(), unit());
+    lab.set(HOST_A, &[(0, &destination, Access::ReadWrite), (1, &source, Access::ReadWrite)]);
+    lab.set(HOST_B, &[(0, &destination, Access::ReadWrite)]);
+    let (mut a, mut b) = (lab.login(HOST_A), lab.login(HOST_B));
+    assert!(a.write(1, 0, &[0xcc; 1024]).is_good());
+    register(&mut a, 0xa);
+    register(&mut b, 0xb);
+    assert!(reserve_out(&mut a, RESERVE, WRITE_EXCLUSIVE, (0xa, 0), false).is_good());
+    destination.hold_writes();
+    let identity = |unit| entry(0, unit, Access::ReadWrite).identity;
+    let copy = start_copy(&mut a, &identity(&source), &identity(&destination));
+    destination.wait_for_held(1);
+    let preemption = start_preemption(&mut b, (0xb, 0xa));
+    b.give_others_time();
+    assert!(!b.has_finished(preemption), "answered while a copy of the preempted host is inside the unit");
+    destination.release_writes();
+    assert!(b.finish(preemption).is_good());
+    let at_answer = destination.contents();
+    assert!(at_answer[..512] == [0xcc; 512] && at_answer[512..1024] == [0; 512]);
+    assert_ne!(a.finish(copy).status, 0, "its second segment would be written after the answer");
+    assert!(destination.contents() == at_answer);
+}
+
 #[test]
 fn a_preemption_with_abort_is_answered_when_the_other_hosts_writes_are_over() {
     let (lab, unit) = shared();
@@ -92,12 +148,9 @@ fn a_preemption_with_abort_is_answered_when_the_other_hosts_writes_are_over() {
     unit.hold_writes();
     a.start_write(0, 0, &[0xaa; 512]);
     unit.wait_for_held(1);
-    let mut list = [0; 24];
-    list[7] = 0xb;
-    list[15] = 0xa;
-    let preemption =
-        b.start(0, &[0x5f, PREEMPT_AND_ABORT, WRITE_EXCLUSIVE, 0, 0, 0, 0, 0, 24, 0], Some(&list), 0);
-    b.ping();
+    let preemption = start_preemption(&mut b, (0xb, 0xa));
+    b.give_others_time();
+    assert!(!b.has_finished(preemption));
     unit.release_writes();
     assert!(b.finish(preemption).is_good());
     assert_eq!(unit.contents()[..512], [0xaa; 512], "it had done its work when the preemption was answered");

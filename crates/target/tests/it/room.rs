@@ -53,6 +53,32 @@ fn a_command_that_is_reset_while_its_data_is_received_gives_its_memory_back() {
     assert!(raw.write_solicited(0, 0, &vec![2; LARGEST], PIECE).is_good());
 }
 
+/// However much one host asks for, there is room for what another asks for later.
+#[test]
+fn a_host_that_takes_all_it_gets_leaves_room_for_the_next() {
+    const SIZE: usize = 1 << 20;
+    // The ring has a page for itself.
+    let memory = 16 * SIZE + umbra_ring::PAGE;
+    let lab = Lab::with(TargetConfig { shards: 1, memory, ..TargetConfig::new(TARGET) });
+    let unit = Arc::new(MemoryUnit::new(2 * SIZE as u64));
+    let hosts = [HOST_A, HOST_B];
+    hosts.iter().for_each(|host| lab.set(host, &[(0, &unit, Access::ReadWrite)]));
+    // Two sessions of one host are no two hosts.
+    let mut greedy = [lab.login(HOST_A), lab.login(HOST_A)];
+    let promised = greedy.each_mut().map(|raw| {
+        (0..16).for_each(|_| {
+            raw.start_solicited(0, 0, SIZE);
+        });
+        raw.requests_until_ping()
+    });
+    assert_eq!(promised, [8, 0], "half of the memory is for who takes all, the rest for who comes next");
+    let mut modest = lab.login(HOST_B);
+    for _ in 0..3 {
+        assert!(modest.write_solicited(0, 0, &vec![7; SIZE], PIECE).is_good());
+        assert!(modest.read(0, 0, 1).is_good());
+    }
+}
+
 /// The one that waits for memory must not hold up those that have it.
 #[test]
 fn a_session_with_more_writes_than_there_is_memory_for_ends_them_all() {
