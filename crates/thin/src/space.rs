@@ -202,6 +202,11 @@ impl SpaceMap {
         }
     }
 
+    /// These blocks, each with its count.
+    pub(crate) fn counts(&self, blocks: &BTreeSet<u64>) -> Result<Vec<(u64, u32)>, ThinError> {
+        blocks.iter().map(|block| Ok((*block, self.count(*block)?))).collect()
+    }
+
     /// Refuses a block that something points to and whose count is zero: it could be handed out again.
     pub(crate) fn check_used(&self, block: u64) -> Result<(), ThinError> {
         match self.count(block)? {

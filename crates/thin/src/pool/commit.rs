@@ -146,10 +146,9 @@ impl<R: MetaRead> Pool<R> {
 
     fn freeze_data_map(&mut self) -> Result<(), ThinError> {
         let changed = std::mem::take(&mut self.meta.data.overflow_changed);
+        let counts = self.meta.data.counts(&changed)?;
         let root = &mut self.superblock.data_map.ref_count_root;
-        for block in changed {
-            *root = self.meta.write_overflow(*root, block, self.meta.data.count(block)?)?;
-        }
+        *root = self.meta.write_overflow(*root, &counts)?;
         let root = &mut self.superblock.data_map.bitmap_root;
         for i in std::mem::take(&mut self.meta.data.stale_hints) {
             if let Some(at) = self.meta.data.bitmaps[i].at {
@@ -173,11 +172,9 @@ impl<R: MetaRead> Pool<R> {
         let mut index = None;
         loop {
             let changed = std::mem::take(&mut self.meta.blocks.overflow_changed);
-            for block in &changed {
-                let root = self.superblock.meta_map.ref_count_root;
-                self.superblock.meta_map.ref_count_root =
-                    self.meta.write_overflow(root, *block, self.meta.blocks.count(*block)?)?;
-            }
+            let counts = self.meta.blocks.counts(&changed)?;
+            let root = &mut self.superblock.meta_map.ref_count_root;
+            *root = self.meta.write_overflow(*root, &counts)?;
             let dirty: Vec<_> = self.meta.blocks.dirty.difference(&moved).copied().collect();
             for i in &dirty {
                 let at = self.meta.move_block(self.meta.blocks.bitmaps[*i].at)?;
@@ -228,14 +225,22 @@ impl<R: MetaRead> Meta<R> {
         Ok(new)
     }
 
-    /// Brings a block's overflow record in line with its count.
-    fn write_overflow(&mut self, root: u64, block: u64, count: u32) -> Result<u64, ThinError> {
-        if count >= 3 {
-            return self.insert(root, Tree::Overflow, block, &count.to_le_bytes());
+    /// Brings blocks' overflow records in line with their counts, in ascending order: of what is removed on the way, the
+    /// space is there again for what comes after.
+    fn write_overflow(&mut self, mut root: u64, counts: &[(u64, u32)]) -> Result<u64, ThinError> {
+        let has_record = |count: u32| count >= 3;
+        for run in counts.chunk_by(|a, b| has_record(a.1) == has_record(b.1)) {
+            if has_record(run[0].1) {
+                root =
+                    self.insert_sorted(root, Tree::Overflow, run, |count| count.to_le_bytes(), |_, _| ())?;
+                continue;
+            }
+            for (block, _) in run {
+                if self.find(root, Tree::Overflow, *block, |_| ())?.is_some() {
+                    root = self.remove(root, Tree::Overflow, *block)?;
+                }
+            }
         }
-        match self.find(root, Tree::Overflow, block, |_| ())? {
-            Some(()) => self.remove(root, Tree::Overflow, block),
-            None => Ok(root),
-        }
+        Ok(root)
     }
 }

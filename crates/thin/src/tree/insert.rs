@@ -27,28 +27,41 @@ impl<R: MetaRead> Meta<R> {
         Ok(target.root)
     }
 
-    /// Sets mappings, in ascending order of their keys, and shows `old` what each was before. One way down serves as
-    /// many as a leaf takes.
+    /// Sets mappings, in ascending order of their keys, and shows `old` what each was before.
     pub(crate) fn insert_mappings(
         &mut self,
-        mut root: u64,
+        root: u64,
         entries: &[(u64, u64)],
         old: &mut dyn FnMut(Option<u64>),
     ) -> Result<u64, ThinError> {
+        let bytes = |value: &u64| value.to_le_bytes();
+        self.insert_sorted(root, Tree::Mapping, entries, bytes, |leaf, at| old(at.map(|i| leaf.word(i))))
+    }
+
+    /// Sets keys in ascending order. One way down serves as many as a leaf takes. `replaces` is shown the leaf before each,
+    /// and where in it the key is, if it is there.
+    pub(crate) fn insert_sorted<T, const SIZE: usize>(
+        &mut self,
+        mut root: u64,
+        tree: Tree,
+        entries: &[(u64, T)],
+        bytes: impl Fn(&T) -> [u8; SIZE],
+        mut replaces: impl FnMut(&Node, Option<usize>),
+    ) -> Result<u64, ThinError> {
         let mut rest = entries;
         while let Some((key, _)) = rest.first() {
-            let target = self.target(root, Tree::Mapping, *key)?;
+            let target = self.target(root, tree, *key)?;
             root = target.root;
             let leaf = self.edit(target.leaf)?;
             let mut done = 0;
             for (key, value) in rest.iter().take_while(|(key, _)| target.high.is_none_or(|high| *key < high))
             {
-                let before = leaf.find(*key).map(|i| leaf.word(i));
-                if before.is_none() && leaf.is_full() {
+                let at = leaf.find(*key);
+                if at.is_none() && leaf.is_full() {
                     break;
                 }
-                put(leaf, *key, &value.to_le_bytes());
-                old(before);
+                replaces(leaf, at);
+                put(leaf, *key, &bytes(value));
                 done += 1;
             }
             rest = &rest[done..];
