@@ -47,6 +47,8 @@ pub struct Lab {
 pub struct Named {
     /// Its name in the table.
     pub name: &'static str,
+    /// Threads that serve; 0 for as many as there are connections.
+    pub shards: usize,
     /// Its process.
     pub server: Server,
 }
@@ -67,22 +69,22 @@ impl Lab {
         let folder = TempDir::with_prefix_in("umbra-bench-target-", dir)
             .with_context(|| format!("make a folder in {}; choose another with --dir", dir.display()))?;
         let ours = [
-            ours(folder.path(), "uring", "uring", "2")?,
-            ours(folder.path(), "plain", "plain", "2")?,
-            ours(folder.path(), "uring, 1 shard", "uring", "1")?,
+            ours(folder.path(), "uring", "uring", 2)?,
+            ours(folder.path(), "plain", "plain", 2)?,
+            ours(folder.path(), "uring, 1 shard", "uring", 1)?,
         ];
         let bytes = BYTES.to_string();
         let file = folder.path().join("floor.img");
         let floor = Server::start(Protocol::Floor, &["floor", &file.to_string_lossy(), &bytes])?;
         let tgt = match Tgt::is_there() {
-            true => Some(Named { name: "tgt", server: Tgt::start(folder.path(), BYTES)? }),
+            true => Some(Named { name: "tgt", shards: 1, server: Tgt::start(folder.path(), BYTES)? }),
             false => {
                 tell("tgt is not there: nothing beside but the floor (Debian: tgt)");
                 None
             }
         };
         let (rounds, slices, time) = if quick { QUICK } else { ROUNDS };
-        let floor = Named { name: "floor", server: floor };
+        let floor = Named { name: "floor", shards: 0, server: floor };
         let processors = Processors::take()?;
         Ok(Lab { ours: ours.into(), floor, tgt, processors, rounds, slices, time, quick, _folder: folder })
     }
@@ -123,10 +125,10 @@ fn turn(server: &Server, generator: &mut Generator, time: Duration, cores: f64) 
     })
 }
 
-fn ours(folder: &Path, name: &'static str, backend: &str, shards: &str) -> Result<Named> {
+fn ours(folder: &Path, name: &'static str, backend: &str, shards: usize) -> Result<Named> {
     let folder = folder.join(format!("ours-{backend}-{shards}"));
     fs::create_dir(&folder).context("make a folder for a pool")?;
     let (folder, bytes) = (folder.to_string_lossy(), BYTES.to_string());
-    let args = ["ours", &folder, &bytes, "--backend", backend, "--shards", shards];
-    Ok(Named { name, server: Server::start(Protocol::Iscsi, &args)? })
+    let args = ["ours", &folder, &bytes, "--backend", backend, "--shards", &shards.to_string()];
+    Ok(Named { name, shards, server: Server::start(Protocol::Iscsi, &args)? })
 }

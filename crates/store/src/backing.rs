@@ -135,7 +135,13 @@ impl PlainFile {
             true => options.custom_flags(rustix::fs::OFlags::EXCL.bits() as i32),
             false => options.create(true).truncate(false).mode(0o600),
         };
-        let file = options.open(path).map_err(|e| Error::io(format_args!("open {}", path.display()), e))?;
+        let what = || format!("open {}", path.display());
+        let file = options.open(path).map_err(|e| Error::io(what(), e))?;
+        // Others have no offsets, or no end: a pipe would keep us waiting for ever.
+        if !is_device && !file.metadata().map_err(|e| Error::io(what(), e))?.is_file() {
+            return Err(Error::new(ErrorCode::InvalidArgument, what())
+                .because("it is neither a file nor a block device"));
+        }
         Ok(PlainFile { file: Arc::new(file), is_device })
     }
 

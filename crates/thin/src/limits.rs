@@ -34,3 +34,5 @@ pub const BLOCKS_PER_CALL: u64 = 1 << 20;
 pub const SHARE_MAX: u64 = 1 << 12;
 /// Errors that opening a damaged pool tells.
 pub const DAMAGE_MAX: usize = 1000;
+/// Changed overflow records of a map from which on they are written before the commit.
+pub(crate) const COUNTS_IN_PASSING: usize = 128;

@@ -12,6 +12,7 @@ use anyhow::Result;
 use umbra_ring::Backend;
 
 const BYTES: u64 = 1 << 30;
+/// Of I/O at random (design section 5 has none for what is in sequence).
 const GOAL: Goal = Goal::RatioAtLeast(0.9);
 const KINDS: [(&str, Way, u64, Order); 4] = [
     ("4 KiB random read", Way::Read, 4 << 10, Order::Random),
@@ -28,7 +29,8 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
             for depth in [1, 32] {
                 let case = format!("{name}, QD {depth}, {backend}");
                 let work = lab.timed(backend, depth, way, len, order, BYTES);
-                report.add(&compare(lab, case, work, &stage, &raw)?)?;
+                let line = compare(lab, case, work, &stage, &raw)?;
+                report.add(&if order == Order::Random { line.goal(GOAL) } else { line })?;
             }
         }
     }
@@ -41,5 +43,5 @@ fn compare(lab: &Lab, case: String, work: Work, stage: &Stage, raw: &Raw) -> Res
         Contender::new("raw", || alone(raw, work, &lab.workers)),
     ];
     let series = alternate(lab.rounds, lab.slices, &mut contenders)?;
-    Ok(Line::rates(1, case, &series[0], "raw file", &series[1]).goal(GOAL))
+    Ok(Line::rates(1, case, &series[0], "raw file", &series[1]))
 }

@@ -23,7 +23,9 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
             for (ours, form) in measured.ours.iter().zip(&lab.ours) {
                 let case = format!("4 KiB random {name}, QD {DEPTH}, {sessions} session(s), {}", form.name);
                 let line = Line::rates(1, &case, ours, "floor", &measured.floor);
-                report.add(&line.goal(Goal::RatioAtLeast(OF_FLOOR)))?;
+                // The floor has a thread for each session: what one shard alone does beside that says how far a core goes.
+                let fair = form.shards >= sessions.min(2);
+                report.add(&if fair { line.goal(Goal::RatioAtLeast(OF_FLOOR)) } else { line })?;
                 let Some(tgt) = &measured.tgt else { continue };
                 report.add(&Line::rates(1, &case, ours, "tgt", tgt).goal(Goal::RatioAtLeast(OF_TGT)))?;
                 report.add(&above_floor(&case, ours, &measured.floor, tgt))?;

@@ -247,3 +247,13 @@ fn one_file_is_not_taken_for_two() {
     std::fs::hard_link(&one, &other).unwrap();
     assert_eq!(at(&one, &other).unwrap_err().code(), ErrorCode::InvalidArgument);
 }
+
+#[test]
+fn a_pool_is_not_put_on_a_pipe() {
+    let dir = tempfile::tempdir().unwrap();
+    let [meta, data, log] = ["meta", "data", "log"].map(|name| dir.path().join(name));
+    rustix::fs::mknodat(rustix::fs::CWD, &data, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0)
+        .unwrap();
+    let refused = umbra_store::backing::Backing::at(&meta, &data, &log).unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::InvalidArgument, "{refused}");
+}

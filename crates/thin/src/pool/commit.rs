@@ -9,7 +9,7 @@
 use super::Pool;
 use crate::{
     ThinError,
-    limits::META_BLOCK_BYTES,
+    limits::{COUNTS_IN_PASSING, META_BLOCK_BYTES},
     meta::{Meta, MetaRead},
     node::Node,
     page::{Page, PageKind, seal},
@@ -144,11 +144,38 @@ impl<R: MetaRead> Pool<R> {
         Ok(())
     }
 
-    fn freeze_data_map(&mut self) -> Result<(), ThinError> {
+    /// Writes overflow records before the commit if many have changed: the first write after a cut changes one for each
+    /// neighbour in its leaf, and thousands at once would keep everybody waiting for the commit. They take no more
+    /// metadata than the commit would, which has as many less to write.
+    pub(super) fn write_counts_in_passing(&mut self) -> Result<(), ThinError> {
+        if self.meta.data.overflow_changed.len() >= COUNTS_IN_PASSING {
+            self.write_data_counts()?;
+        }
+        if self.meta.blocks.overflow_changed.len() >= COUNTS_IN_PASSING {
+            self.write_metadata_counts()?;
+        }
+        Ok(())
+    }
+
+    fn write_data_counts(&mut self) -> Result<(), ThinError> {
         let changed = std::mem::take(&mut self.meta.data.overflow_changed);
         let counts = self.meta.data.counts(&changed)?;
         let root = &mut self.superblock.data_map.ref_count_root;
         *root = self.meta.write_overflow(*root, &counts)?;
+        Ok(())
+    }
+
+    /// Returns how many it wrote. Doing so can change others.
+    fn write_metadata_counts(&mut self) -> Result<usize, ThinError> {
+        let changed = std::mem::take(&mut self.meta.blocks.overflow_changed);
+        let counts = self.meta.blocks.counts(&changed)?;
+        let root = &mut self.superblock.meta_map.ref_count_root;
+        *root = self.meta.write_overflow(*root, &counts)?;
+        Ok(counts.len())
+    }
+
+    fn freeze_data_map(&mut self) -> Result<(), ThinError> {
+        self.write_data_counts()?;
         let root = &mut self.superblock.data_map.bitmap_root;
         for i in std::mem::take(&mut self.meta.data.stale_hints) {
             if let Some(at) = self.meta.data.bitmaps[i].at {
@@ -171,10 +198,7 @@ impl<R: MetaRead> Pool<R> {
         let old_index = self.superblock.meta_map.bitmap_root;
         let mut index = None;
         loop {
-            let changed = std::mem::take(&mut self.meta.blocks.overflow_changed);
-            let counts = self.meta.blocks.counts(&changed)?;
-            let root = &mut self.superblock.meta_map.ref_count_root;
-            *root = self.meta.write_overflow(*root, &counts)?;
+            let changed = self.write_metadata_counts()?;
             let dirty: Vec<_> = self.meta.blocks.dirty.difference(&moved).copied().collect();
             for i in &dirty {
                 let at = self.meta.move_block(self.meta.blocks.bitmaps[*i].at)?;
@@ -183,7 +207,7 @@ impl<R: MetaRead> Pool<R> {
             }
             if index.is_none() {
                 index = Some(self.meta.move_block((old_index != 0).then_some(old_index))?);
-            } else if changed.is_empty() && dirty.is_empty() {
+            } else if changed == 0 && dirty.is_empty() {
                 break;
             }
         }

@@ -186,7 +186,7 @@ impl<R: MetaRead> Pool<R> {
     fn change<T>(&mut self, change: impl FnOnce(&mut Self) -> Result<T, ThinError>) -> Result<T, ThinError> {
         self.check_changeable()?;
         self.changed = true;
-        let result = change(self);
+        let result = change(self).and_then(|done| self.write_counts_in_passing().map(|()| done));
         self.broken = result.is_err();
         result
     }

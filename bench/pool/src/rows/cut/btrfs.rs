@@ -56,6 +56,7 @@ impl Subvolume {
 }
 
 impl Subject for Subvolume {
+    const CUTS: u32 = 4;
     type Door = Called;
 
     fn begin(&mut self, _lab: &Lab) -> Result<(Vec<Called>, Arc<Workers>)> {

@@ -60,6 +60,7 @@ impl Images {
 }
 
 impl Subject for Images {
+    const CUTS: u32 = 4;
     type Door = Called;
 
     fn begin(&mut self, lab: &Lab) -> Result<(Vec<Called>, Arc<Workers>)> {

@@ -23,13 +23,14 @@ use std::{
 };
 use umbra_ring::{Backend, Workers};
 
-/// Cuts in a round.
-const CUTS: u32 = 20;
 /// From a cut to a moment without one, and from there to the next cut: all hot blocks have been copied by then.
 const PAUSE: Duration = Duration::from_millis(70);
 
 /// Ranges that are written, and that can be cut together.
 pub trait Subject {
+    /// Cuts in a round. Peers have fewer, since each costs them seconds: they stand there for scale.
+    const CUTS: u32 = 20;
+
     /// What writes are put to.
     type Door: Door;
 
@@ -61,7 +62,7 @@ pub fn round<S: Subject>(lab: &Lab, subject: &mut S, depth: usize, seen: &mut Se
     let mut record = Record::new(clock, stop.clone());
     let load = Load { backend: Backend::Auto, depth, way: Way::Write, len: 4096, limit: Limit::Watched };
     let work = Work { load, order: Order::Random, span: HOT };
-    let cuts = if lab.quick { CUTS / 4 } else { CUTS };
+    let cuts = if lab.quick { S::CUTS / 4 } else { S::CUTS };
     let windows = scope(|scope| {
         let record = &mut record;
         let load = scope.spawn(move || watched(&doors, work, &workers, record));

@@ -7,7 +7,7 @@ use crate::{args::PoolFile, output::Output, progress::Bar};
 use rustix::fs::OFlags;
 use std::{
     cell::Cell,
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, File, FileType, OpenOptions, TryLockError},
     io::{self, IsTerminal, Seek, SeekFrom},
     os::unix::fs::{FileTypeExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -40,10 +40,10 @@ impl PoolImage {
 
     /// Size of the data file or device in blocks of the pool; none if the pool does not say how large those are.
     pub fn data_blocks(&self, data: &Path) -> Result<Option<u64>> {
-        let what = |source| {
-            Error::io(format!("look at the pool's data {}", data.display()), source)
-                .hint("name the file or device that holds the pool's data with --data")
-        };
+        const HINT: &str = "name the file or device that holds the pool's data with --data";
+        let what =
+            |source| Error::io(format!("look at the pool's data {}", data.display()), source).hint(HINT);
+        check_kind(data, fs::metadata(data).map_err(what)?.file_type(), HINT)?;
         let bytes = File::open(data).and_then(|mut file| file.seek(SeekFrom::End(0))).map_err(what)?;
         let sectors =
             Listing::open(&self.image, Version::Live).map_or(0, |pool| pool.superblock.data_block_sectors);
@@ -51,17 +51,20 @@ impl PoolImage {
     }
 }
 
-fn open_alone(path: &Path) -> Result<File> {
-    let what = |source| {
-        Error::io(format!("open the pool's metadata {}", path.display()), source)
-            .hint("give the pool's metadata, or the folder of an array")
-    };
-    let kind = fs::metadata(path).map_err(what)?.file_type();
-    if !kind.is_file() && !kind.is_block_device() {
-        let text = format!("{} is neither a file nor a block device", path.display());
-        return Err(Error::new(ErrorCode::InvalidArgument, text)
-            .hint("give the pool's metadata, or the folder of an array"));
+/// Refuses what has no offsets, and a pipe, which would keep us waiting, before it is opened.
+fn check_kind(path: &Path, kind: FileType, hint: &'static str) -> Result<()> {
+    if kind.is_file() || kind.is_block_device() {
+        return Ok(());
     }
+    let text = format!("{} is neither a file nor a block device", path.display());
+    Err(Error::new(ErrorCode::InvalidArgument, text).hint(hint))
+}
+
+fn open_alone(path: &Path) -> Result<File> {
+    const HINT: &str = "give the pool's metadata, or the folder of an array";
+    let what = |source| Error::io(format!("open the pool's metadata {}", path.display()), source).hint(HINT);
+    let kind = fs::metadata(path).map_err(what)?.file_type();
+    check_kind(path, kind, HINT)?;
     // On a block device that flag asks for one that the kernel does not use.
     let alone = if kind.is_block_device() { OFlags::EXCL.bits() as i32 } else { 0 };
     let file = match OpenOptions::new().read(true).custom_flags(alone).open(path) {
