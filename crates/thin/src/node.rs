@@ -188,6 +188,23 @@ impl Node {
         self.insert(self.len(), key, value);
     }
 
+    /// Sets entries in ascending order of their keys, for which there is room: what moves, moves once.
+    pub(crate) fn merge<const SIZE: usize>(&mut self, entries: impl Iterator<Item = (u64, [u8; SIZE])>) {
+        let (mut merged, mut next) = (self.sibling(), 0);
+        for (key, value) in entries {
+            while next < self.len() && self.key(next) < key {
+                merged.append(self.key(next), self.value(next));
+                next += 1;
+            }
+            next += usize::from(next < self.len() && self.key(next) == key);
+            merged.append(key, &value);
+        }
+        for i in next..self.len() {
+            merged.append(self.key(i), self.value(i));
+        }
+        *self = merged;
+    }
+
     /// Drops the entries `from..to`; the room that they leave is zeroed.
     pub(crate) fn remove(&mut self, from: usize, to: usize) {
         let (len, size) = (self.len(), self.value_size());
@@ -265,6 +282,14 @@ mod tests {
             (0..5).map(|i| (node.key(i), node.word(i))).collect::<Vec<_>>(),
             [(1, 10), (3, 30), (5, 50), (7, 70), (9, 90)]
         );
+        let new = [(0, 1), (3, 31), (4, 40), (9, 91), (12, 120)];
+        let mut merged = node.clone();
+        merged.merge(new.into_iter().map(|(key, value): (u64, u64)| (key, value.to_le_bytes())));
+        assert_eq!(
+            (0..merged.len()).map(|i| (merged.key(i), merged.word(i))).collect::<Vec<_>>(),
+            [(0, 1), (1, 10), (3, 31), (4, 40), (5, 50), (7, 70), (9, 91), (12, 120)]
+        );
+        merged.check(Tree::Mapping, 0).unwrap();
         node.remove(1, 3);
         assert_eq!((node.find(7), node.find(3), node.lower_bound(0)), (Some(1), None, None));
         let mut right = node.sibling();

@@ -59,8 +59,8 @@ pub(crate) struct SpaceMap {
     nr_allocated: u64,
     pub(crate) bitmaps: Vec<Placed>,
     many: HashMap<u64, u32>,
-    /// Blocks whose overflow record may differ from the tree's.
-    pub(crate) overflow_changed: BTreeSet<u64>,
+    /// Blocks whose overflow record may differ from the tree's, in the order in which they changed; some more than once.
+    overflow_changed: Vec<u64>,
     /// Bitmaps that differ from the disk's.
     pub(crate) dirty: BTreeSet<usize>,
     /// Bitmaps that are as on the disk, but have wrong hints in the index.
@@ -92,7 +92,7 @@ impl SpaceMap {
             nr_allocated,
             bitmaps: Vec::new(),
             many: HashMap::new(),
-            overflow_changed: BTreeSet::new(),
+            overflow_changed: Vec::new(),
             dirty: BTreeSet::new(),
             stale_hints: BTreeSet::new(),
             busy: Vec::new(),
@@ -202,9 +202,17 @@ impl SpaceMap {
         }
     }
 
-    /// These blocks, each with its count.
-    pub(crate) fn counts(&self, blocks: &BTreeSet<u64>) -> Result<Vec<(u64, u32)>, ThinError> {
-        blocks.iter().map(|block| Ok((*block, self.count(*block)?))).collect()
+    /// Blocks whose overflow record may differ from the tree's, at most.
+    pub(crate) fn overflow_changes(&self) -> usize {
+        self.overflow_changed.len()
+    }
+
+    /// These blocks in ascending order, each with its count; from now on their records are the caller's to write.
+    pub(crate) fn take_overflow_changes(&mut self) -> Result<Vec<(u64, u32)>, ThinError> {
+        let mut blocks = std::mem::take(&mut self.overflow_changed);
+        blocks.sort_unstable();
+        blocks.dedup();
+        blocks.into_iter().map(|block| Ok((block, self.count(block)?))).collect()
     }
 
     /// Refuses a block that something points to and whose count is zero: it could be handed out again.
@@ -224,7 +232,7 @@ impl SpaceMap {
             self.dirty.insert(bitmap);
         }
         if old >= 3 || new >= 3 {
-            self.overflow_changed.insert(block);
+            self.overflow_changed.push(block);
             match new >= 3 {
                 true => self.many.insert(block, new),
                 false => self.many.remove(&block),
@@ -234,6 +242,12 @@ impl SpaceMap {
 
     /// One pointer more to a block that has some.
     pub(crate) fn increment(&mut self, block: u64) -> Result<(), ThinError> {
+        // The usual case under snapshots, for every neighbour of a block that is written: one look-up.
+        if let Some(count) = self.many.get_mut(&block).filter(|count| **count < u32::MAX) {
+            *count += 1;
+            self.overflow_changed.push(block);
+            return Ok(());
+        }
         match self.count(block)? {
             0 => Err(self.wrong(block, "a pointer leads to it, but its count is 0".to_owned())),
             u32::MAX => Err(self.wrong(block, "its count would overflow".to_owned())),
@@ -451,7 +465,7 @@ mod tests {
         map.claim(7);
         (0..5).for_each(|_| map.increment(7).unwrap());
         assert_eq!(map.count(7).unwrap(), 6);
-        assert!(map.overflow_changed.contains(&7));
+        assert_eq!(map.take_overflow_changes().unwrap(), [(7, 6)]);
         let left: Vec<_> = (0..6).map(|_| map.decrement(7, Reuse::Now).unwrap()).collect();
         assert_eq!(left, [5, 4, 3, 2, 1, 0]);
         assert_eq!((map.count(7).unwrap(), map.nr_free()), (0, 100));

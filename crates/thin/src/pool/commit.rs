@@ -148,18 +148,17 @@ impl<R: MetaRead> Pool<R> {
     /// neighbour in its leaf, and thousands at once would keep everybody waiting for the commit. They take no more
     /// metadata than the commit would, which has as many less to write.
     pub(super) fn write_counts_in_passing(&mut self) -> Result<(), ThinError> {
-        if self.meta.data.overflow_changed.len() >= COUNTS_IN_PASSING {
+        if self.meta.data.overflow_changes() >= COUNTS_IN_PASSING {
             self.write_data_counts()?;
         }
-        if self.meta.blocks.overflow_changed.len() >= COUNTS_IN_PASSING {
+        if self.meta.blocks.overflow_changes() >= COUNTS_IN_PASSING {
             self.write_metadata_counts()?;
         }
         Ok(())
     }
 
     fn write_data_counts(&mut self) -> Result<(), ThinError> {
-        let changed = std::mem::take(&mut self.meta.data.overflow_changed);
-        let counts = self.meta.data.counts(&changed)?;
+        let counts = self.meta.data.take_overflow_changes()?;
         let root = &mut self.superblock.data_map.ref_count_root;
         *root = self.meta.write_overflow(*root, &counts)?;
         Ok(())
@@ -167,8 +166,7 @@ impl<R: MetaRead> Pool<R> {
 
     /// Returns how many it wrote. Doing so can change others.
     fn write_metadata_counts(&mut self) -> Result<usize, ThinError> {
-        let changed = std::mem::take(&mut self.meta.blocks.overflow_changed);
-        let counts = self.meta.blocks.counts(&changed)?;
+        let counts = self.meta.blocks.take_overflow_changes()?;
         let root = &mut self.superblock.meta_map.ref_count_root;
         *root = self.meta.write_overflow(*root, &counts)?;
         Ok(counts.len())

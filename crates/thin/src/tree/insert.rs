@@ -53,18 +53,23 @@ impl<R: MetaRead> Meta<R> {
             let target = self.target(root, tree, *key)?;
             root = target.root;
             let leaf = self.edit(target.leaf)?;
+            let mut room = leaf.max() - leaf.len();
             let mut done = 0;
-            for (key, value) in rest.iter().take_while(|(key, _)| target.high.is_none_or(|high| *key < high))
-            {
+            for (key, _) in rest.iter().take_while(|(key, _)| target.high.is_none_or(|high| *key < high)) {
                 let at = leaf.find(*key);
-                if at.is_none() && leaf.is_full() {
-                    break;
+                if at.is_none() {
+                    let Some(left) = room.checked_sub(1) else { break };
+                    room = left;
                 }
                 replaces(leaf, at);
-                put(leaf, *key, &bytes(value));
                 done += 1;
             }
-            rest = &rest[done..];
+            let (now, later) = rest.split_at(done);
+            match now {
+                [(key, value)] => put(leaf, *key, &bytes(value)),
+                many => leaf.merge(many.iter().map(|(key, value)| (*key, bytes(value)))),
+            }
+            rest = later;
         }
         Ok(root)
     }

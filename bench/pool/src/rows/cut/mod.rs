@@ -62,7 +62,7 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
     let own = contenders.len();
     contenders.extend(peer(lab, "64 qcow2", 8, Images::new(64, 8)));
     contenders.extend(peer(lab, "64 btrfs files", 8, Subvolume::new(lab, 64, 8)));
-    take_turns(lab, &mut contenders)?;
+    take_turns(lab, &mut contenders, own)?;
     let (own, peers) = contenders.split_at(own);
     lines(report, own, peers)
 }
@@ -83,19 +83,30 @@ fn peer<'a, S: Subject + 'a>(
     }
 }
 
-/// A round of each to warm up, then those that count, forwards and backwards in turns.
-fn take_turns(lab: &Lab, contenders: &mut [Contender<'_>]) -> Result<()> {
+/// A round of each to warm up, then those that count, forwards and backwards in turns. The first `own` must hold out; a
+/// peer that fails drops out.
+fn take_turns(lab: &Lab, contenders: &mut Vec<Contender<'_>>, own: usize) -> Result<()> {
     for number in 0..=lab.rounds {
-        let mut order: Vec<_> = contenders.iter_mut().collect();
+        let mut order: Vec<usize> = (0..contenders.len()).collect();
         if number % 2 == 1 {
             order.reverse();
         }
-        for contender in order {
-            (contender.round)(&mut contender.seen).context(contender.name)?;
+        let mut failed = Vec::new();
+        for at in order {
+            let contender = &mut contenders[at];
+            match (contender.round)(&mut contender.seen) {
+                Err(error) if at >= own => {
+                    tell(&format!("NOT MEASURED: {}: {error:#}", contender.name));
+                    failed.push(at);
+                }
+                done => done.context(contender.name)?,
+            }
             if number == 0 {
                 contender.seen = Seen::default();
             }
         }
+        failed.sort_unstable();
+        failed.iter().rev().for_each(|at| drop(contenders.remove(*at)));
     }
     Ok(())
 }
