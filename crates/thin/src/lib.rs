@@ -9,7 +9,7 @@
 //!    |   \
 //!   node  space   bytes of a node; counts of blocks            in memory as on disk
 //!    |   /
-//!   page, superblock, bitmap, values                           fields, checksums
+//!   page, superblock, bitmap, counts, values                   fields, checksums
 //!
 //!   log       bytes of the acknowledged-write log              beside the pool, not part of the format
 //! ```
@@ -24,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 mod bitmap;
+mod counts;
 mod error;
 mod ids;
 pub mod limits;

@@ -11,13 +11,11 @@
 use crate::{
     ThinError,
     bitmap::{Bitmap, Small},
+    counts::Counts,
     limits::ENTRIES_PER_BITMAP,
     values::{IndexEntry, bitmaps_for},
 };
-use std::{
-    collections::{BTreeSet, HashMap},
-    ops::Range,
-};
+use std::{collections::BTreeSet, ops::Range};
 
 /// A bitmap and the metadata block that holds it on disk.
 #[derive(Debug)]
@@ -58,7 +56,7 @@ pub(crate) struct SpaceMap {
     nr_blocks: u64,
     nr_allocated: u64,
     pub(crate) bitmaps: Vec<Placed>,
-    many: HashMap<u64, u32>,
+    many: Counts,
     /// Blocks whose overflow record may differ from the tree's, in the order in which they changed; some more than once.
     overflow_changed: Vec<u64>,
     /// Bitmaps that differ from the disk's.
@@ -91,7 +89,7 @@ impl SpaceMap {
             nr_blocks,
             nr_allocated,
             bitmaps: Vec::new(),
-            many: HashMap::new(),
+            many: Counts::default(),
             overflow_changed: Vec::new(),
             dirty: BTreeSet::new(),
             stale_hints: BTreeSet::new(),
@@ -110,12 +108,12 @@ impl SpaceMap {
         name: &'static str,
         nr_blocks: u64,
         bitmaps: Vec<Placed>,
-        many: HashMap<u64, u32>,
+        many: &[(u64, u32)],
     ) -> Result<Self, ThinError> {
         let mut map = SpaceMap::unknown(name, nr_blocks, 0);
-        (map.counts_known, map.bitmaps, map.many) = (true, bitmaps, many);
+        (map.counts_known, map.bitmaps) = (true, bitmaps);
         map.check_end()?;
-        map.check_many()?;
+        map.enter_many(many)?;
         map.busy = map.bitmaps.iter().flat_map(|placed| placed.bitmap.used()).collect();
         map.busy.truncate(nr_blocks.div_ceil(64) as usize);
         map.nr_allocated = map.busy.iter().map(|word| u64::from(word.count_ones())).sum();
@@ -138,18 +136,19 @@ impl SpaceMap {
     }
 
     /// Each record has a bitmap entry of 3, and there are as many of these as of those.
-    fn check_many(&self) -> Result<(), ThinError> {
-        for (block, count) in &self.many {
+    fn enter_many(&mut self, many: &[(u64, u32)]) -> Result<(), ThinError> {
+        for (block, count) in many {
             if *block >= self.nr_blocks || *count < 3 || self.small(*block) != Small::Many {
                 return Err(
                     self.wrong(*block, format!("overflow record {count} without a bitmap entry of 3"))
                 );
             }
+            self.many.set(*block, *count);
         }
-        if self.bitmaps.iter().map(|placed| placed.bitmap.many()).sum::<u64>() == self.many.len() as u64 {
+        if self.bitmaps.iter().map(|placed| placed.bitmap.many()).sum::<u64>() == self.many.len() {
             return Ok(());
         }
-        let missing = |block: &u64| self.small(*block) == Small::Many && !self.many.contains_key(block);
+        let missing = |block: &u64| self.small(*block) == Small::Many && self.many.get(*block).is_none();
         let block = (0..self.nr_blocks).find(missing).unwrap_or(self.nr_blocks);
         Err(self.wrong(block, "bitmap entry of 3 without an overflow record".to_owned()))
     }
@@ -198,7 +197,7 @@ impl SpaceMap {
         }
         match self.small(block) {
             Small::Exactly(count) => Ok(count),
-            Small::Many => Ok(self.many.get(&block).copied().unwrap_or(3)),
+            Small::Many => Ok(self.many.get(block).unwrap_or(3)),
         }
     }
 
@@ -233,17 +232,14 @@ impl SpaceMap {
         }
         if old >= 3 || new >= 3 {
             self.overflow_changed.push(block);
-            match new >= 3 {
-                true => self.many.insert(block, new),
-                false => self.many.remove(&block),
-            };
+            self.many.set(block, if new >= 3 { new } else { 0 });
         }
     }
 
     /// One pointer more to a block that has some.
     pub(crate) fn increment(&mut self, block: u64) -> Result<(), ThinError> {
         // The usual case under snapshots, for every neighbour of a block that is written: one look-up.
-        if let Some(count) = self.many.get_mut(&block).filter(|count| **count < u32::MAX) {
+        if let Some(count) = self.many.get_mut(block).filter(|count| **count < u32::MAX) {
             *count += 1;
             self.overflow_changed.push(block);
             return Ok(());
@@ -427,7 +423,7 @@ impl SpaceMap {
     /// 112 records, inner nodes at least 84 children. The tree is brought up to date in ascending order, so that of
     /// what it held before, no more than the new form of it is ever held twice.
     fn overflow_nodes(&self, changed: u64, more: u64) -> u64 {
-        let all = (self.many.len() as u64).saturating_add(more) / 112 + 2;
+        let all = self.many.len().saturating_add(more) / 112 + 2;
         let leaves = all.min(changed.saturating_mul(2));
         leaves + leaves.min(all / 84 + 1 + u64::from(all > 84))
     }

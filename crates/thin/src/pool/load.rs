@@ -17,7 +17,7 @@ use crate::{
     values::{Details, IndexEntry, Tree, bitmaps_for},
 };
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     ops::Range,
 };
 
@@ -60,7 +60,7 @@ pub(super) fn metadata_map<R: MetaRead>(
         (0..count as usize).map(|i| IndexEntry::unpack(&index[16 + 16 * i..32 + 16 * i])).collect();
     let bitmaps = bitmaps(meta, tree, &entries)?;
     let many = overflow(meta, root.ref_count_root)?;
-    SpaceMap::load("metadata", root.nr_blocks, bitmaps, many)
+    SpaceMap::load("metadata", root.nr_blocks, bitmaps, &many)
 }
 
 pub(super) fn data_map<R: MetaRead>(meta: &mut Meta<R>, root: &SpaceMapRoot) -> Result<SpaceMap, ThinError> {
@@ -79,7 +79,7 @@ pub(super) fn data_map<R: MetaRead>(meta: &mut Meta<R>, root: &SpaceMapRoot) -> 
     }
     let bitmaps = bitmaps(meta, TreeName::DataIndex, &entries)?;
     let many = overflow(meta, root.ref_count_root)?;
-    let mut map = SpaceMap::load("data", root.nr_blocks, bitmaps, many)?;
+    let mut map = SpaceMap::load("data", root.nr_blocks, bitmaps, &many)?;
     entries.iter().enumerate().for_each(|(i, entry)| map.note_hints(i, entry));
     Ok(map)
 }
@@ -100,10 +100,10 @@ fn bitmaps<R: MetaRead>(
     entries.iter().zip(0..).map(read).collect()
 }
 
-fn overflow<R: MetaRead>(meta: &mut Meta<R>, root: u64) -> Result<HashMap<u64, u32>, ThinError> {
-    let mut many = HashMap::new();
+fn overflow<R: MetaRead>(meta: &mut Meta<R>, root: u64) -> Result<Vec<(u64, u32)>, ThinError> {
+    let mut many = Vec::new();
     meta.walk(root, Tree::Overflow, (0, u64::MAX), &mut |block, value| {
-        many.insert(block, get_u32(value, 0));
+        many.push((block, get_u32(value, 0)));
         Ok(())
     })?;
     Ok(many)
