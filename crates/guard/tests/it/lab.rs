@@ -126,10 +126,11 @@ fn run(command: &mut Command) -> Result<(), String> {
 pub fn is_frozen(path: &Path) -> bool {
     let folder = File::open(path).unwrap();
     match freeze::freeze(&folder) {
-        Ok(()) => {
-            freeze::thaw(&folder).unwrap();
-            false
-        }
+        // A process of the guard that is still at work may have thawed the probe's freeze: a thaw of what is not frozen says EINVAL.
+        Ok(()) => match freeze::thaw(&folder) {
+            Err(error) if error.raw_os_error() != Some(22) => panic!("thaw {}: {error}", path.display()),
+            _ => false,
+        },
         Err(error) if error.raw_os_error() == Some(16) => true,
         Err(error) => panic!("probe {}: {error}", path.display()),
     }
