@@ -68,11 +68,9 @@ pub struct Remote<M> {
 }
 
 impl<M> Remote<M> {
-    /// Has `message` complete in the shard under `token`. Given back if the shard is gone.
-    pub fn post(&self, token: u64, message: M) -> Result<(), Gone<M>> {
-        self.inbox
-            .send(Arrival { token, result: Ok(message) })
-            .map_err(|unsent| Gone { message: unsent.0.result.ok() })?;
+    /// Has `message` complete in the shard under `token`.
+    pub fn post(&self, token: u64, message: M) -> Result<(), Gone> {
+        self.inbox.send(Arrival { token, result: Ok(message) }).map_err(|_| Gone)?;
         self.waker.wake();
         Ok(())
     }
@@ -90,28 +88,14 @@ impl<M> fmt::Debug for Remote<M> {
     }
 }
 
-/// A message to a shard that has ended.
-pub struct Gone<M> {
-    message: Option<M>,
-}
+/// The shard that a message is for has ended; the message was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gone;
 
-impl<M> Gone<M> {
-    /// The message.
-    pub fn into_message(self) -> Option<M> {
-        self.message
-    }
-}
-
-impl<M> fmt::Debug for Gone<M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Gone")
-    }
-}
-
-impl<M> fmt::Display for Gone<M> {
+impl fmt::Display for Gone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the shard that the message is for has ended")
     }
 }
 
-impl<M> std::error::Error for Gone<M> {}
+impl std::error::Error for Gone {}

@@ -102,10 +102,13 @@ pub struct NoBuffer {
 
 impl fmt::Display for NoBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let NoBuffer { asked, limit, .. } = self;
-        match *asked > LARGEST {
-            true => write!(f, "a buffer of {asked} bytes was asked for, and the largest has {LARGEST}"),
-            false => {
+        let NoBuffer { asked, limit, over_share } = self;
+        match (*asked > LARGEST, over_share) {
+            (true, _) => write!(f, "a buffer of {asked} bytes was asked for, and the largest has {LARGEST}"),
+            (false, true) => {
+                write!(f, "a buffer of {asked} bytes would be more than one's share of {limit}")
+            }
+            (false, false) => {
                 write!(f, "no buffer of {asked} bytes is free among {limit}; try when others were dropped")
             }
         }
@@ -266,7 +269,8 @@ mod tests {
         }
         assert_eq!(greedy.bytes(), 6 * PAGE);
         let others: Vec<Buf> = (0..3).map(|_| pool.take_for(&modest, PAGE).unwrap()).collect();
-        assert!(pool.take_for(&modest, PAGE).is_err());
+        let why = pool.take_for(&modest, PAGE).unwrap_err();
+        assert!(why.over_share && why.to_string().contains("more than one's share of 49152"), "{why}");
         // Half a buffer that is still out counts as all of it, on whatever thread it is.
         let half = held[0].split_off(PAGE / 2);
         std::thread::spawn(move || drop(held)).join().unwrap();

@@ -32,7 +32,7 @@ pub(crate) struct Common<U: LogicalUnit> {
     pub workers: Arc<Workers>,
     /// Those that change units.
     pub changers: Workers,
-    /// Those that read units, as much as a command may ask for.
+    /// Those that take long and change no data.
     pub readers: Workers,
     /// How many there are.
     pub shards: usize,

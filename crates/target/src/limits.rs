@@ -28,7 +28,8 @@ pub const COMMAND_OPERATIONS: usize = umbra_ring::LARGEST / umbra_ring::PAGE + 1
 pub const CHANGERS: usize = 32;
 /// Such calls of one session at a time.
 pub const CALLS_PER_SESSION: usize = 8;
-/// Threads for calls that read units at length: VERIFY, reads of what the direct door does not know.
+/// Threads for calls that take long and change no data: VERIFY, reads of what the direct door does not know, and changes of
+/// reservations, which may wait for others' writes.
 pub const READERS: usize = 8;
 /// Threads for all other calls: flushes, questions to the directory.
 pub const WORKERS: usize = 8;
@@ -38,6 +39,10 @@ pub const JOBS: usize = 64 << 10;
 pub const MEMORY: usize = 512 << 20;
 /// Bytes for headers and received bytes, of each shard.
 pub const FRAME_BYTES: usize = 192 << 20;
+/// Replies up to so many bytes come from the frames, of which there are enough for all sessions of any host: what is told
+/// once (sense data, results of a copy, the list of LUNs) must not be lost for want of memory. Longer ones, which can be asked
+/// for again, come from the host's share.
+pub const REPLY_BYTES: usize = 16 << 10;
 /// Bytes received at a time, at most.
 pub const RECEIVE_BYTES: usize = 64 << 10;
 /// A data segment that still lacks as many bytes is received into its command's buffer, without a copy.

@@ -93,5 +93,5 @@ pub(crate) enum Message<U> {
 ///
 /// Bounded by what peers may have open: connections, task management requests and commands of each.
 pub(crate) fn post<U: Send + Sync + 'static>(remote: &Remote<Message<U>>, message: Message<U>) {
-    drop(remote.post(0, message));
+    let _gone = remote.post(0, message);
 }

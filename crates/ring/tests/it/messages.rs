@@ -2,7 +2,7 @@
 
 use crate::lab::{Lab, backends, config, with_both};
 use std::thread;
-use umbra_ring::Shard;
+use umbra_ring::{Gone, Shard};
 
 #[test]
 fn messages_of_many_threads_all_arrive_in_the_order_of_each() {
@@ -67,12 +67,12 @@ fn messages_wait_for_a_shard_that_is_busy_however_many_they_are() {
 }
 
 #[test]
-fn a_message_to_a_shard_that_has_ended_is_given_back() {
+fn a_message_to_a_shard_that_has_ended_is_refused() {
     for backend in backends() {
         let shard: Shard<u64> = Shard::new(&config(backend)).unwrap();
         let remote = shard.remote();
         remote.post(1, 1).unwrap();
         drop(shard);
-        assert_eq!(remote.post(1, 2).unwrap_err().into_message(), Some(2));
+        assert_eq!(remote.post(1, 2), Err(Gone));
     }
 }

@@ -361,9 +361,12 @@ impl<U: LogicalUnit> Server<U> {
             session: conn.id,
         };
         let token = token(Kind::Call, t, 0);
-        let reads = matches!(job.plan, Plan::Read(_) | Plan::Verify { .. } | Plan::LbaStatus { .. });
+        let long = matches!(
+            job.plan,
+            Plan::Read(_) | Plan::Verify { .. } | Plan::LbaStatus { .. } | Plan::PersistentReserveOut(_)
+        );
         match task.work {
-            Work::Elsewhere if reads => {
+            Work::Elsewhere if long => {
                 self.shard.call_by(&self.common.readers, token, move || slow::run(job))
             }
             Work::Elsewhere => self.shard.call(token, move || slow::run(job)),

@@ -7,7 +7,7 @@
 //! session, at [`OUTPUT_BYTES`](crate::limits::OUTPUT_BYTES), and is cut after [`SEND_TIME`](crate::limits::SEND_TIME).
 
 use super::{Kind, Server, connection::Conn, token};
-use crate::limits::SEND_BYTES;
+use crate::limits::{REPLY_BYTES, SEND_BYTES};
 use crate::outcome::Outcome;
 use crate::unit::LogicalUnit;
 use std::collections::VecDeque;
@@ -82,16 +82,21 @@ impl Transmit for Outlet<'_> {
     }
 }
 
+fn filled(mut buf: Buf, bytes: &[u8]) -> Buf {
+    buf.append(bytes);
+    buf
+}
+
 impl<U: LogicalUnit> Server<U> {
     /// Answers a command, with the data in `buf` if it has some there.
     pub(super) fn answer(&mut self, c: usize, tag: u32, outcome: Outcome, buf: Option<Buf>) {
         let reply = match &outcome.reply {
-            Some(bytes) => match self.buffer(c, bytes.len().max(1)) {
-                Ok(mut buf) => {
-                    buf.append(bytes);
-                    Some(buf)
-                }
-                // What has a reply changes nothing, and may be asked for again.
+            Some(bytes) if bytes.len() <= REPLY_BYTES => match self.frames.take(bytes.len().max(1)) {
+                Ok(buf) => Some(filled(buf, bytes)),
+                Err(error) => return self.conns[c].core.close(CloseReason::Socket(error.to_string())),
+            },
+            Some(bytes) => match self.buffer(c, bytes.len()) {
+                Ok(buf) => Some(filled(buf, bytes)),
                 Err(_) => return self.answer(c, tag, Outcome::status(status::TASK_SET_FULL), None),
             },
             None => buf.filter(|_| outcome.is_good()),

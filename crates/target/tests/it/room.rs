@@ -72,6 +72,9 @@ fn a_host_that_takes_all_it_gets_leaves_room_for_the_next() {
         raw.requests_until_ping()
     });
     assert_eq!(promised, [8, 0], "half of the memory is for who takes all, the rest for who comes next");
+    // What may be told only once is told nonetheless.
+    let inquiry = lab.login(HOST_A).run(0, &[0x12, 0, 0, 0, 36, 0], None, 36);
+    assert!(inquiry.is_good() && inquiry.data.len() == 36);
     let mut modest = lab.login(HOST_B);
     for _ in 0..3 {
         assert!(modest.write_solicited(0, 0, &vec![7; SIZE], PIECE).is_good());

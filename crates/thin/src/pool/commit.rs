@@ -266,3 +266,62 @@ impl<R: MetaRead> Meta<R> {
         Ok(root)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Format, Plan, Snapshot, ThinId, format};
+    use std::{cell::RefCell, collections::HashMap, io, rc::Rc};
+
+    /// Metadata blocks in memory.
+    #[derive(Debug, Clone, Default)]
+    struct Blocks(Rc<RefCell<HashMap<u64, Page>>>);
+
+    impl MetaRead for Blocks {
+        fn read(&self, block: u64) -> io::Result<Box<Page>> {
+            self.0.borrow().get(&block).map(|page| Box::new(*page)).ok_or(io::ErrorKind::NotFound.into())
+        }
+    }
+
+    impl Blocks {
+        fn write(&self, commit: &Commit) {
+            let mut blocks = self.0.borrow_mut();
+            blocks.extend(commit.blocks.iter().map(|block| (block.number, *block.bytes())));
+            blocks.insert(0, *commit.superblock);
+        }
+    }
+
+    /// Everybody waits while a commit begins, and after a cut of many devices all of them have just been written.
+    #[test]
+    fn first_writes_after_a_cut_leave_few_counts_for_the_commit() {
+        const DEVICES: u32 = 40;
+        const MAPPED: u64 = 200;
+        let wish =
+            Format { uuid: [1; 16], data_block_sectors: 128, data_blocks: 1 << 15, metadata_blocks: 4096 };
+        let blocks = Blocks::default();
+        blocks.write(&format(&wish).unwrap());
+        let mut pool = Pool::open(blocks.clone()).unwrap();
+        let write = |pool: &mut Pool<Blocks>, id, vblock| match pool.plan_write(id, vblock).unwrap() {
+            Plan::Fresh { to } | Plan::Copy { to, .. } => pool.finish_write(id, vblock, to).unwrap(),
+            Plan::InPlace(_) => {}
+        };
+        for id in (1..=DEVICES).map(ThinId) {
+            pool.create(id).unwrap();
+            (0..MAPPED).for_each(|vblock| write(&mut pool, id, vblock));
+        }
+        for cut in 1..=4 {
+            let copy = |origin| Snapshot { origin: ThinId(origin), copy: ThinId(origin + cut * 1000) };
+            pool.snapshot(&(1..=DEVICES).map(copy).collect::<Vec<_>>()).unwrap();
+            (1..=DEVICES).for_each(|id| write(&mut pool, ThinId(id), 0));
+            let left = [&pool.meta.data, &pool.meta.blocks].map(SpaceMap::overflow_changes);
+            assert!(left.iter().all(|left| *left < COUNTS_IN_PASSING), "{left:?} after cut {cut}");
+            let commit = pool.begin_commit(LogUse::Empty).unwrap();
+            blocks.write(&commit);
+            pool.commit_durable(commit.transaction);
+        }
+        let counted = |pool: &Pool<Blocks>| pool.meta.data.count(pool.meta.data.nr_allocated() / 2).unwrap();
+        let before = counted(&pool);
+        assert!(before >= 3, "counts of neighbours are what this is about: {before}");
+        assert_eq!(counted(&Pool::open(blocks).unwrap()), before);
+    }
+}
