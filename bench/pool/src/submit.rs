@@ -118,8 +118,13 @@ pub struct Submitter<D: Door> {
 impl<D: Door> Submitter<D> {
     /// A submitter of the calling thread, its buffers taken and filled.
     pub fn new(load: Load, doors: Vec<D>, workers: &Arc<Workers>) -> Result<Submitter<D>> {
-        let setup =
-            Config { backend: load.backend, depth: DEPTH, buffers: BUFFERS, workers: workers.clone() };
+        let setup = Config {
+            backend: load.backend,
+            depth: DEPTH,
+            buffers: BUFFERS,
+            workers: workers.clone(),
+            busy_poll: Duration::ZERO,
+        };
         let mut shard = Shard::new(&setup).context("start a shard")?;
         let first = doors.first().context("a run without doors")?;
         let file = shard.file(first.file().try_clone().context("share the data file")?);

@@ -35,4 +35,4 @@ mod unit;
 pub use config::{DEFAULT_CONFIG, PoolTuning, config_file};
 pub use serve::{Options, PoolFiles, Server, serve};
 pub use server::Addresses;
-pub use umbra_target::PortalAuth;
+pub use umbra_target::{Backend, PortalAuth};

@@ -30,11 +30,12 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 use tokio::{runtime::Runtime, sync::oneshot, task::JoinHandle, time::timeout};
 use umbra_base::{ArrayId, Error, ErrorCode, Result};
 use umbra_store::{LunStore, PoolParams, ThinPoolStore, backing::Backing};
-use umbra_target::{PortalAuth, Target, TargetConfig};
+use umbra_target::{Backend, PortalAuth, Target, TargetConfig};
 use uuid::Uuid;
 
 /// How an array is to be served.
@@ -52,6 +53,10 @@ pub struct Options {
     pub auth: PortalAuth,
     /// Addresses that discovery tells instead of those that are listened on, `HOST:PORT`.
     pub advertise: Vec<String>,
+    /// What carries the I/O of hosts.
+    pub backend: Backend,
+    /// How long a thread that serves hosts waits awake for the next command, at most, instead of the target's own default.
+    pub busy_poll: Option<Duration>,
     /// Where the pool is, if not in the folder.
     pub files: Option<PoolFiles>,
     /// A file with more on how the pool is to be served; see [`PoolTuning`].
@@ -79,6 +84,8 @@ impl Options {
             listen: Vec::new(),
             auth: PortalAuth::Chap,
             advertise: Vec::new(),
+            backend: Backend::Auto,
+            busy_poll: None,
             files: None,
             config: None,
             tuning: PoolTuning::default(),
@@ -192,7 +199,7 @@ impl Server {
     }
 
     /// Waits until everything that was deleted has left the pool, at most so long.
-    pub fn wait_reaped(&self, limit: std::time::Duration) -> bool {
+    pub fn wait_reaped(&self, limit: Duration) -> bool {
         self.array.wait_reaped(limit)
     }
 
@@ -258,7 +265,13 @@ fn make_target(
     let hosts = Hosts { catalogue: catalogue.clone(), secrets: secrets.clone(), target: iqn.clone() };
     let reservations = Reservations::open(&folder.reservations())?;
     reservations.keep_only(&catalogue.read().luns.values().map(|lun| lun.scsi.uuid()).collect())?;
-    let config = TargetConfig { advertised: options.advertise.clone(), ..TargetConfig::new(&iqn) };
+    let default = TargetConfig::new(&iqn);
+    let config = TargetConfig {
+        advertised: options.advertise.clone(),
+        backend: options.backend,
+        busy_poll: options.busy_poll.unwrap_or(default.busy_poll),
+        ..default
+    };
     Ok((Target::new(config, Arc::new(hosts), Arc::new(reservations))?, iqn))
 }
 

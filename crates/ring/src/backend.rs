@@ -197,6 +197,7 @@ mod tests {
             depth: 8,
             buffers: 1 << 20,
             workers: Arc::new(Workers::start(1, 1).unwrap()),
+            busy_poll: Duration::ZERO,
         };
         let expected = match Shard::<()>::new(&config(Backend::Uring)) {
             Ok(_) => Backend::Uring,

@@ -12,14 +12,15 @@
 //!   what can be cancelled and waits for the rest.
 //! - In the steady state an operation costs no allocation and takes no lock; what may block (the slow path, flushes
 //!   without io_uring) goes to [`Workers`].
-//! - Everything has a bound: operations, buffers, messages and jobs that wait. A bound that is met is an error that says
+//! - Everything has a bound: operations, buffers and jobs that wait (messages have their senders'). A bound that is met is an error that says
 //!   so, never a wait.
 //!
-//! What it does not do: decide. It knows no pool, no protocol and no clock.
+//! What it does not do: decide. It knows no pool and no protocol.
 
 #![forbid(unsafe_code)]
 
 mod backend;
+mod busy;
 mod completion;
 mod handle;
 mod inline;

@@ -3,6 +3,7 @@
 use crate::{
     Account, Backend, Buf, Completion, File, NoBuffer, Parts, Payload, Remote, Socket, Workers,
     backend::Engine,
+    busy::BusyPoll,
     inline::Inline,
     plain::Plain,
     remote::{Arrival, Waker},
@@ -18,7 +19,8 @@ use std::{
         Arc,
         mpsc::{Receiver, channel},
     },
-    time::Duration,
+    thread::yield_now,
+    time::{Duration, Instant},
 };
 use umbra_sys::{
     bufpool::BufPool,
@@ -42,6 +44,9 @@ pub struct Config {
     pub buffers: usize,
     /// Who makes calls that may block.
     pub workers: Arc<Workers>,
+    /// How long a wait keeps the processor, at most, before it sleeps, where waits have been as short lately. Zero: it
+    /// sleeps at once.
+    pub busy_poll: Duration,
 }
 
 /// The files, sockets, buffers and messages of one thread. `M` is what other threads send it, and what calls return.
@@ -56,6 +61,7 @@ pub struct Shard<M> {
     ready: Vec<Completion<M>>,
     remote: Remote<M>,
     workers: Arc<Workers>,
+    busy: BusyPoll,
     /// The last wait was over without the engine.
     passed_by: bool,
     /// A ring belongs to the thread that made it.
@@ -78,7 +84,18 @@ impl<M: Send + 'static> Shard<M> {
         let ready = Vec::with_capacity(depth as usize);
         let remote = Remote { inbox, waker };
         let workers = config.workers.clone();
-        Ok(Shard { arrivals, engine, pool, ready, remote, workers, passed_by: false, thread: PhantomData })
+        let busy = BusyPoll::new(config.busy_poll);
+        Ok(Shard {
+            arrivals,
+            engine,
+            pool,
+            ready,
+            remote,
+            workers,
+            busy,
+            passed_by: false,
+            thread: PhantomData,
+        })
     }
 
     /// What carries the I/O, [`Backend::Auto`] decided.
@@ -230,26 +247,68 @@ impl<M: Send + 'static> Shard<M> {
     ) -> io::Result<()> {
         let before = completions.len();
         self.collect(completions);
-        let mut timeout = timeout.map(|time| time.min(LONGEST_WAIT));
-        if completions.len() == before && timeout != Some(Duration::ZERO) {
-            self.remote.waker.doze();
-            self.collect(completions);
-        }
-        if completions.len() > before {
-            if !std::mem::replace(&mut self.passed_by, true) {
-                self.remote.waker.rise();
-                return Ok(());
-            }
-            timeout = Some(Duration::ZERO);
+        if completions.len() > before && !std::mem::replace(&mut self.passed_by, true) {
+            return Ok(());
         }
         self.passed_by = false;
+        if completions.len() > before || timeout == Some(Duration::ZERO) {
+            return self.look(completions);
+        }
+        match self.busy.is_wanted() {
+            true => self.wait_busily(timeout, completions),
+            false => self.sleep(timeout, completions),
+        }
+    }
+
+    /// Looks for a while before it sleeps, if that has paid off lately.
+    fn wait_busily(
+        &mut self,
+        timeout: Option<Duration>,
+        completions: &mut Vec<Completion<M>>,
+    ) -> io::Result<()> {
+        let before = completions.len();
+        let start = Instant::now();
+        let window = self.busy.window().min(timeout.unwrap_or(Duration::MAX));
+        while start.elapsed() < window {
+            self.look(completions)?;
+            if completions.len() > before {
+                break;
+            }
+            // Whoever is to send what is looked for may need this processor.
+            yield_now();
+        }
+        let result = if completions.len() > before { Ok(()) } else { self.sleep(timeout, completions) };
+        self.busy.waited(start.elapsed());
+        result
+    }
+
+    /// Takes what has completed.
+    fn look(&mut self, completions: &mut Vec<Completion<M>>) -> io::Result<()> {
+        let entered = self.engine.enter(Some(Duration::ZERO));
+        self.reap(completions);
+        entered
+    }
+
+    /// Waits in the kernel.
+    fn sleep(&mut self, timeout: Option<Duration>, completions: &mut Vec<Completion<M>>) -> io::Result<()> {
+        let before = completions.len();
+        self.remote.waker.doze();
+        self.collect(completions);
+        let timeout = match completions.len() > before {
+            true => Some(Duration::ZERO),
+            false => timeout.map(|time| time.min(LONGEST_WAIT)),
+        };
         let entered = self.engine.enter(timeout);
         self.remote.waker.rise();
+        self.reap(completions);
+        entered
+    }
+
+    fn reap(&mut self, completions: &mut Vec<Completion<M>>) {
         while let Some(reaped) = self.engine.reap() {
             self.settle(reaped, completions);
         }
         self.collect(completions);
-        entered
     }
 
     /// What completed elsewhere.

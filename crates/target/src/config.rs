@@ -1,6 +1,7 @@
 //! What the composition root supplies to a target.
 
-use crate::limits::MEMORY;
+use crate::limits::{BUSY_POLL, MEMORY};
+use std::time::Duration;
 use umbra_iscsi::{chap::Secret, target::Mutual};
 use umbra_ring::Backend;
 
@@ -22,6 +23,9 @@ pub struct TargetConfig {
     pub backend: Backend,
     /// Bytes of commands' data in memory, at most, in all; but each shard has room for one command of the largest size.
     pub memory: usize,
+    /// How long a shard keeps its processor, at most, for the next command before it sleeps, while hosts send one after
+    /// another. Zero: it sleeps at once.
+    pub busy_poll: Duration,
 }
 
 impl TargetConfig {
@@ -35,6 +39,7 @@ impl TargetConfig {
             shards: 0,
             backend: Backend::Auto,
             memory: MEMORY,
+            busy_poll: BUSY_POLL,
         }
     }
 }

@@ -43,6 +43,9 @@ pub const FRAME_BYTES: usize = 192 << 20;
 /// once (sense data, results of a copy, the list of LUNs) must not be lost for want of memory. Longer ones, which can be asked
 /// for again, come from the host's share.
 pub const REPLY_BYTES: usize = 16 << 10;
+/// A shard that waits keeps its processor for so long, at most, while waits are shorter: about what a host needs to send the
+/// next command after an answer.
+pub const BUSY_POLL: Duration = Duration::from_micros(50);
 /// Bytes received at a time, at most.
 pub const RECEIVE_BYTES: usize = 64 << 10;
 /// A data segment that still lacks as many bytes is received into its command's buffer, without a copy.

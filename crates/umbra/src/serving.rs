@@ -3,8 +3,8 @@
 use crate::logging;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use umbra_array::PortalAuth;
-use umbra_base::{Error, ExitCode, Result};
+use umbra_array::{Backend, PortalAuth};
+use umbra_base::{Error, ErrorCode, ExitCode, Result};
 use umbra_cli::{
     args::{ArrayServe, Global, Serve},
     output::Output,
@@ -14,14 +14,23 @@ use umbra_cli::{
 /// Is the array until SIGTERM.
 pub fn array(global: &Global, serve: ArrayServe) -> ExitCode {
     logging::start(global, std::io::stderr);
+    ended(global, serve_array(serve))
+}
+
+fn serve_array(serve: ArrayServe) -> Result<()> {
     let auth = if serve.insecure_no_auth { PortalAuth::InsecureNone } else { PortalAuth::Chap };
-    let options = umbra_array::Options {
+    let backend = Backend::from_env().map_err(|source| {
+        Error::new(ErrorCode::InvalidArgument, "choose what carries the array's I/O").because(source)
+    })?;
+    umbra_array::serve(umbra_array::Options {
         dir: serve.dir,
         size: serve.size,
         block_size: serve.block_size,
         listen: serve.listen,
         auth,
         advertise: serve.advertise,
+        backend,
+        busy_poll: serve.busy_poll.map(|micros| Duration::from_micros(micros.into())),
         config: umbra_array::config_file(serve.config),
         tuning: umbra_array::PoolTuning {
             low_percent: serve.low,
@@ -30,8 +39,7 @@ pub fn array(global: &Global, serve: ArrayServe) -> ExitCode {
             cache_bytes: serve.cache_size,
         },
         files: serve.data.zip(serve.meta).map(|(data, meta)| umbra_array::PoolFiles { data, meta }),
-    };
-    ended(global, umbra_array::serve(options))
+    })
 }
 
 /// Is the service until SIGTERM.

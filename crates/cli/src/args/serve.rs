@@ -101,6 +101,12 @@ pub struct ArrayServe {
     /// Tell hosts that discover the array this address instead of those of --listen: for networks that translate addresses
     #[arg(long, value_name = "HOST:PORT", requires = "listen")]
     pub advertise: Vec<String>,
+    /// Microseconds that a thread which serves hosts keeps its processor for the next command before it sleeps; 0: it sleeps at once [default: 50]
+    ///
+    /// Only while commands come that soon after each other. Spares a host that has one command under way at a time the
+    /// waking of a thread for each.
+    #[arg(long, value_name = "MICROSECONDS", value_parser = clap::value_parser!(u16).range(0..=1000))]
+    pub busy_poll: Option<u16>,
     /// Let hosts log in without CHAP: anybody who can reach a portal can then read and write what its initiator name sees
     #[arg(long, requires = "listen")]
     pub insecure_no_auth: bool,

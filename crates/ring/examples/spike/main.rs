@@ -27,5 +27,11 @@ const ENGINES: [Backend; 2] = [Backend::Plain, Backend::Uring];
 
 /// A shard's set-up for one thread of a measurement.
 fn config(backend: Backend, workers: &Arc<Workers>) -> Config {
-    Config { backend, depth: 128, buffers: 16 << 20, workers: workers.clone() }
+    Config {
+        backend,
+        depth: 128,
+        buffers: 16 << 20,
+        workers: workers.clone(),
+        busy_poll: std::time::Duration::ZERO,
+    }
 }

@@ -27,7 +27,7 @@ pub fn backends() -> Vec<Backend> {
 
 pub fn config(backend: Backend) -> Config {
     let workers = Arc::new(Workers::start(2, 64).unwrap());
-    Config { backend, depth: 64, buffers: 8 << 20, workers }
+    Config { backend, depth: 64, buffers: 8 << 20, workers, busy_poll: Duration::from_micros(100) }
 }
 
 /// A shard and what has completed in it.

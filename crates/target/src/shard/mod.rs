@@ -121,6 +121,7 @@ impl<U: LogicalUnit> Server<U> {
             // The ring has a page of it for itself: the largest command must fit beside that, or it would wait for ever.
             buffers: (config.memory / common.shards).max(umbra_ring::LARGEST + umbra_ring::PAGE),
             workers: common.workers.clone(),
+            busy_poll: config.busy_poll,
         })?;
         let now = now();
         Ok(Server {

@@ -168,3 +168,14 @@ fn a_lun_that_is_masked_while_mounted_can_be_let_go_and_comes_back() {
     lab.umbra(&["lun", "mount", "left", at]).ok();
     assert!(crate::lab::writable_within(&volume, Duration::from_secs(5)));
 }
+
+#[test]
+fn an_unknown_backend_is_refused_before_anything_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let array = dir.path().join("array");
+    let serve = ["UMBRA_IO=tape", UMBRA, "array", "serve", "--dir", array.to_str().unwrap(), "--size", "64M"];
+    let ran = run("env", &[&serve[..], &["--json"]].concat());
+    assert_eq!((ran.code, &ran.json()["error"]["code"]), (2, &"invalid_argument".into()));
+    assert!(ran.json()["error"].to_string().contains("choose auto, uring or plain"), "{}", ran.stdout);
+    assert!(!array.exists());
+}
