@@ -50,7 +50,7 @@ impl Disk {
 
     /// Writes a whole commit.
     pub(crate) fn write_commit(&self, commit: &Commit) {
-        commit.blocks.iter().for_each(|block| self.write(block.number, block.bytes()));
+        commit.blocks.iter().for_each(|block| self.write(block.number, &block.bytes()));
         self.write(0, &commit.superblock);
     }
 

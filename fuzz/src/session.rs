@@ -214,7 +214,7 @@ impl Session {
             Some(commit) if whole => self.disk.write_commit(&commit),
             Some(commit) => {
                 let blocks = commit.blocks.iter().enumerate().filter(|(i, _)| arrived >> (i % 64) & 1 == 1);
-                blocks.for_each(|(_, block)| self.disk.write(block.number, block.bytes()));
+                blocks.for_each(|(_, block)| self.disk.write(block.number, &block.bytes()));
             }
             None => {}
         }

@@ -159,7 +159,7 @@ fn commit(pool: &mut Pool<MetaFile>, meta: &File) -> Result<()> {
 
 fn write(meta: &File, commit: &Commit) -> Result<()> {
     for block in &commit.blocks {
-        meta.write_all_at(block.bytes(), block.number * 4096).context("write pool.meta")?;
+        meta.write_all_at(&block.bytes(), block.number * 4096).context("write pool.meta")?;
     }
     meta.write_all_at(&commit.superblock[..], 0).context("write the superblock")
 }

@@ -117,7 +117,7 @@ fn make(backing: &Backing, params: &PoolParams) -> Result<()> {
 
 fn write_format(backing: &Backing, commit: &umbra_thin::Commit) -> std::io::Result<()> {
     backing.data.sync()?;
-    commit.blocks.iter().try_for_each(|block| backing.meta.write_at(block.bytes(), block.number * 4096))?;
+    commit.blocks.iter().try_for_each(|block| backing.meta.write_at(&block.bytes(), block.number * 4096))?;
     backing.meta.sync()?;
     backing.meta.write_at(&commit.superblock[..], 0)?;
     backing.meta.sync()

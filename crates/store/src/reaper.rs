@@ -5,7 +5,10 @@
 //! room, or, in a store without that thread, by the deletion itself. Every state in between is valid metadata; after a
 //! crash the rest is found again.
 
-use crate::{core::Core, limits};
+use crate::{
+    core::{Core, PoolGuard},
+    limits,
+};
 use umbra_base::{Error, Result};
 use umbra_thin::ThinError;
 
@@ -18,7 +21,7 @@ impl Core {
                 return Ok(false);
             }
             let step = pool.delete_step(limits::LEAVES_PER_STEP);
-            drop(pool);
+            PoolGuard::unlock_fair(pool);
             match step {
                 Ok(_) => return Ok(true),
                 // Dropping takes metadata first; a commit gives back what the pieces before freed.

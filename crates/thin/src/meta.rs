@@ -10,7 +10,7 @@ use crate::{
     ThinError,
     limits::CACHE_PAGES,
     node::{Level, Node},
-    page::{Page, PageKind, seal, verify},
+    page::{Page, PageKind, verify},
     space::{Reuse, SpaceMap},
     values::{BlockTime, Tree},
 };
@@ -193,12 +193,11 @@ impl<R: MetaRead> Meta<R> {
         self.data.decrement(block, Reuse::AfterCommit).map(drop)
     }
 
-    /// Closes the transaction: seals its nodes and hands them out for writing.
+    /// Closes the transaction: hands its nodes out for writing.
     pub(crate) fn freeze_nodes(&mut self) -> Vec<(u64, Arc<Node>)> {
         let mut nodes = Vec::with_capacity(self.fresh.len());
         for block in self.fresh.drain() {
             if let Some(cached) = self.cache.get_mut(&block) {
-                seal(&mut Arc::make_mut(&mut cached.node).0, PageKind::Node, block);
                 cached.state = State::InFlight;
                 nodes.push((block, cached.node.clone()));
             }

@@ -57,8 +57,6 @@ pub(crate) struct SpaceMap {
     nr_allocated: u64,
     pub(crate) bitmaps: Vec<Placed>,
     many: Counts,
-    /// Blocks whose overflow record may differ from the tree's, in the order in which they changed; some more than once.
-    overflow_changed: Vec<u64>,
     /// Bitmaps that differ from the disk's.
     pub(crate) dirty: BTreeSet<usize>,
     /// Bitmaps that are as on the disk, but have wrong hints in the index.
@@ -90,7 +88,6 @@ impl SpaceMap {
             nr_allocated,
             bitmaps: Vec::new(),
             many: Counts::default(),
-            overflow_changed: Vec::new(),
             dirty: BTreeSet::new(),
             stale_hints: BTreeSet::new(),
             busy: Vec::new(),
@@ -143,7 +140,7 @@ impl SpaceMap {
                     self.wrong(*block, format!("overflow record {count} without a bitmap entry of 3"))
                 );
             }
-            self.many.set(*block, *count);
+            self.many.enter(*block, *count);
         }
         if self.bitmaps.iter().map(|placed| placed.bitmap.many()).sum::<u64>() == self.many.len() {
             return Ok(());
@@ -203,15 +200,13 @@ impl SpaceMap {
 
     /// Blocks whose overflow record may differ from the tree's, at most.
     pub(crate) fn overflow_changes(&self) -> usize {
-        self.overflow_changed.len()
+        self.many.changed()
     }
 
-    /// These blocks in ascending order, each with its count; from now on their records are the caller's to write.
-    pub(crate) fn take_overflow_changes(&mut self) -> Result<Vec<(u64, u32)>, ThinError> {
-        let mut blocks = std::mem::take(&mut self.overflow_changed);
-        blocks.sort_unstable();
-        blocks.dedup();
-        blocks.into_iter().map(|block| Ok((block, self.count(block)?))).collect()
+    /// Those in ascending order, `enough` of them and a few more, each with the count of its record, zero where there is to
+    /// be none; from now on they are the caller's to write.
+    pub(crate) fn take_overflow_changes(&mut self, enough: usize) -> Vec<(u64, u32)> {
+        self.many.take_changed(enough)
     }
 
     /// Refuses a block that something points to and whose count is zero: it could be handed out again.
@@ -231,7 +226,6 @@ impl SpaceMap {
             self.dirty.insert(bitmap);
         }
         if old >= 3 || new >= 3 {
-            self.overflow_changed.push(block);
             self.many.set(block, if new >= 3 { new } else { 0 });
         }
     }
@@ -239,9 +233,7 @@ impl SpaceMap {
     /// One pointer more to a block that has some.
     pub(crate) fn increment(&mut self, block: u64) -> Result<(), ThinError> {
         // The usual case under snapshots, for every neighbour of a block that is written: one look-up.
-        if let Some(count) = self.many.get_mut(block).filter(|count| **count < u32::MAX) {
-            *count += 1;
-            self.overflow_changed.push(block);
+        if self.many.increment(block) {
             return Ok(());
         }
         match self.count(block)? {
@@ -395,7 +387,7 @@ impl SpaceMap {
 
     /// Blocks that bringing the overflow tree up to date can take, at most.
     pub(crate) fn overflow_cost(&self) -> u64 {
-        self.overflow_nodes(self.overflow_changed.len() as u64, 0)
+        self.overflow_nodes(self.many.changed() as u64, 0)
     }
 
     /// Blocks that the bitmaps of a commit take, at most, with the nodes of their index.
@@ -406,7 +398,7 @@ impl SpaceMap {
     /// Blocks that a commit takes more than now, at most, when the counts of up to `counts` blocks change, and up to
     /// `grown` of them may rise.
     pub(crate) fn change_cost(&self, counts: u64, grown: u64) -> u64 {
-        let changed = (self.overflow_changed.len() as u64).saturating_add(counts);
+        let changed = (self.many.changed() as u64).saturating_add(counts);
         let overflow = self.overflow_nodes(changed, grown).saturating_sub(self.overflow_cost());
         let dirty = ((self.dirty.len() + self.stale_hints.len()) as u64).saturating_add(counts);
         overflow + self.bitmap_nodes(dirty) - self.bitmap_cost()
@@ -461,7 +453,7 @@ mod tests {
         map.claim(7);
         (0..5).for_each(|_| map.increment(7).unwrap());
         assert_eq!(map.count(7).unwrap(), 6);
-        assert_eq!(map.take_overflow_changes().unwrap(), [(7, 6)]);
+        assert_eq!(map.take_overflow_changes(9), [(7, 6)]);
         let left: Vec<_> = (0..6).map(|_| map.decrement(7, Reuse::Now).unwrap()).collect();
         assert_eq!(left, [5, 4, 3, 2, 1, 0]);
         assert_eq!((map.count(7).unwrap(), map.nr_free()), (0, 100));

@@ -3,7 +3,7 @@
 //! What always holds: data before metadata before superblock, each durable before the next (R4, R5); what a commit freed
 //! is used again only when nobody can still be reading or writing it; after a failure nothing is written any more.
 
-use super::Core;
+use super::{Core, PoolGuard};
 use crate::{backing::BlockFile, hold::lock, needs_check};
 use std::{
     io,
@@ -77,6 +77,7 @@ impl Core {
     }
 
     fn try_commit(&self) -> Result<umbra_thin::Commit> {
+        self.write_counts()?;
         let commit = self.close_transaction()?;
         self.sync_data()?;
         // A failure that was told to another flush is ours as well.
@@ -93,6 +94,18 @@ impl Core {
         meta.write_at(&commit.superblock[..], 0)
             .map_err(|e| Error::io("write the superblock of pool.meta", e))?;
         flush()
+    }
+
+    /// What can be done before everybody waits, in small steps.
+    fn write_counts(&self) -> Result<()> {
+        loop {
+            let mut pool = self.pool();
+            let more = pool.write_counts()?;
+            PoolGuard::unlock_fair(pool);
+            if !more {
+                return Ok(());
+            }
+        }
     }
 
     fn close_transaction(&self) -> Result<umbra_thin::Commit> {
@@ -143,7 +156,7 @@ fn write_blocks(meta: &dyn BlockFile, commit: &umbra_thin::Commit) -> io::Result
     let runs = blocks.chunk_by(|a, b| a.number + 1 == b.number);
     for run in runs.flat_map(|run| run.chunks(BLOCKS_PER_WRITE)) {
         bytes.clear();
-        run.iter().for_each(|block| bytes.extend_from_slice(block.bytes()));
+        run.iter().for_each(|block| bytes.extend_from_slice(&block.bytes()));
         meta.write_at(&bytes, run[0].number * 4096)?;
     }
     Ok(())

@@ -33,7 +33,7 @@ use std::{
     collections::HashMap,
     fmt, io,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard,
+        Arc, Condvar, Mutex,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
 };
@@ -61,12 +61,15 @@ impl MetaRead for MetaFile {
 /// The pool's logic on its metadata file.
 pub(crate) type Engine = Pool<MetaFile>;
 
+/// The engine, locked. Whoever works in small steps hands it to who waits in between: `PoolGuard::unlock_fair`.
+pub(crate) type PoolGuard<'a> = parking_lot::MutexGuard<'a, Engine>;
+
 /// The store behind its handles.
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) backing: Backing,
     pub(crate) block_bytes: u64,
-    pool: Mutex<Engine>,
+    pool: parking_lot::Mutex<Engine>,
     journal: Mutex<Journal>,
     /// Bytes of its open segment, to be looked at without the lock.
     log_used: AtomicU64,
@@ -129,20 +132,20 @@ impl Core {
             closing: AtomicBool::new(false),
             wake: Condvar::new(),
             asked: Mutex::new(Asked::Nothing),
-            pool: Mutex::new(pool),
+            pool: parking_lot::Mutex::new(pool),
             journal: Mutex::new(journal),
             log_used: AtomicU64::new(0),
             backing,
         }
     }
 
-    pub(crate) fn pool(&self) -> MutexGuard<'_, Engine> {
-        lock(&self.pool)
+    pub(crate) fn pool(&self) -> PoolGuard<'_> {
+        self.pool.lock()
     }
 
     /// The engine, if nobody has it at this moment.
-    pub(crate) fn pool_at_once(&self) -> Option<MutexGuard<'_, Engine>> {
-        self.pool.try_lock().ok()
+    pub(crate) fn pool_at_once(&self) -> Option<PoolGuard<'_>> {
+        self.pool.try_lock()
     }
 
     pub(crate) fn usage(&self) -> Usage {

@@ -9,7 +9,7 @@
 use super::Pool;
 use crate::{
     ThinError,
-    limits::{COUNTS_IN_PASSING, META_BLOCK_BYTES},
+    limits::{COUNTS_FOR_COMMIT, COUNTS_PER_STEP, COUNTS_WAITING, META_BLOCK_BYTES},
     meta::{Meta, MetaRead},
     node::Node,
     page::{Page, PageKind, seal},
@@ -62,11 +62,15 @@ enum Bytes {
 }
 
 impl Block {
-    /// What is to be written.
-    pub fn bytes(&self) -> &Page {
+    /// What is to be written. Checksums of nodes are made here, not while everybody waits for the transaction to close.
+    pub fn bytes(&self) -> Page {
         match &self.bytes {
-            Bytes::Node(node) => &node.0,
-            Bytes::Page(page) => page,
+            Bytes::Node(node) => {
+                let mut page = node.0;
+                seal(&mut page, PageKind::Node, self.number);
+                page
+            }
+            Bytes::Page(page) => **page,
         }
     }
 
@@ -130,7 +134,7 @@ impl<R: MetaRead> Pool<R> {
             freed_data: self.meta.data.freeze(),
         };
         self.transaction += 1;
-        self.changed = false;
+        (self.changed, self.closing) = (false, false);
         Ok(commit)
     }
 
@@ -144,36 +148,65 @@ impl<R: MetaRead> Pool<R> {
         Ok(())
     }
 
-    /// Writes overflow records before the commit if many have changed: the first write after a cut changes one for each
-    /// neighbour in its leaf, and thousands at once would keep everybody waiting for the commit. They take no more
-    /// metadata than the commit would, which has as many less to write.
-    pub(super) fn write_counts_in_passing(&mut self) -> Result<(), ThinError> {
-        if self.meta.data.overflow_changes() >= COUNTS_IN_PASSING {
-            self.write_data_counts()?;
+    /// Does a part of what closing the transaction would have to do while everybody waits: writes overflow records, a
+    /// bounded number of them. Returns whether a commit would find many still. The first write after a cut changes one
+    /// for each neighbour in its leaf: whoever commits calls this first until it says no, and lets others in between.
+    pub fn write_counts(&mut self) -> Result<bool, ThinError> {
+        self.check_changeable()?;
+        self.closing = true;
+        if self.overflow_changes() < COUNTS_FOR_COMMIT {
+            return Ok(false);
         }
-        if self.meta.blocks.overflow_changes() >= COUNTS_IN_PASSING {
-            self.write_metadata_counts()?;
+        let result = self.write_some_counts(COUNTS_PER_STEP);
+        self.broken = result.is_err();
+        result
+    }
+
+    /// The same for a change that found `before` of them, if too many wait now: it writes more than it added. While a commit
+    /// is on its way few are too many, so that it comes to its end whatever goes on. Where metadata is scarce as well: what
+    /// is written takes no more blocks, while for what is not the most that it can take has to be kept.
+    pub(super) fn write_counts_in_passing(&mut self, before: usize) -> Result<(), ThinError> {
+        let now = self.overflow_changes();
+        if now < COUNTS_FOR_COMMIT {
+            return Ok(());
+        }
+        let scarce = self.meta.blocks.nr_free() < 4 * (self.commit_cost() + self.reserve());
+        if self.closing || scarce || now >= COUNTS_WAITING {
+            self.write_some_counts(now.saturating_sub(before) + COUNTS_PER_STEP)?;
         }
         Ok(())
     }
 
-    fn write_data_counts(&mut self) -> Result<(), ThinError> {
-        let counts = self.meta.data.take_overflow_changes()?;
+    /// Of both maps.
+    pub(super) fn overflow_changes(&self) -> usize {
+        self.meta.data.overflow_changes() + self.meta.blocks.overflow_changes()
+    }
+
+    /// Writes `enough` records, if there are as many; whether a commit would still find many.
+    fn write_some_counts(&mut self, enough: usize) -> Result<bool, ThinError> {
+        let written = self.write_data_counts(enough)?;
+        self.write_metadata_counts(enough.saturating_sub(written))?;
+        Ok(self.overflow_changes() >= COUNTS_FOR_COMMIT)
+    }
+
+    /// Returns how many it wrote.
+    fn write_data_counts(&mut self, enough: usize) -> Result<usize, ThinError> {
+        let counts = self.meta.data.take_overflow_changes(enough);
         let root = &mut self.superblock.data_map.ref_count_root;
         *root = self.meta.write_overflow(*root, &counts)?;
-        Ok(())
+        Ok(counts.len())
     }
 
     /// Returns how many it wrote. Doing so can change others.
-    fn write_metadata_counts(&mut self) -> Result<usize, ThinError> {
-        let counts = self.meta.blocks.take_overflow_changes()?;
+    fn write_metadata_counts(&mut self, enough: usize) -> Result<usize, ThinError> {
+        let counts = self.meta.blocks.take_overflow_changes(enough);
         let root = &mut self.superblock.meta_map.ref_count_root;
         *root = self.meta.write_overflow(*root, &counts)?;
         Ok(counts.len())
     }
 
     fn freeze_data_map(&mut self) -> Result<(), ThinError> {
-        self.write_data_counts()?;
+        self.write_data_counts(usize::MAX)?;
         let root = &mut self.superblock.data_map.bitmap_root;
         for i in std::mem::take(&mut self.meta.data.stale_hints) {
             if let Some(at) = self.meta.data.bitmaps[i].at {
@@ -196,7 +229,7 @@ impl<R: MetaRead> Pool<R> {
         let old_index = self.superblock.meta_map.bitmap_root;
         let mut index = None;
         loop {
-            let changed = self.write_metadata_counts()?;
+            let changed = self.write_metadata_counts(usize::MAX)?;
             let dirty: Vec<_> = self.meta.blocks.dirty.difference(&moved).copied().collect();
             for i in &dirty {
                 let at = self.meta.move_block(self.meta.blocks.bitmaps[*i].at)?;
@@ -286,14 +319,14 @@ mod tests {
     impl Blocks {
         fn write(&self, commit: &Commit) {
             let mut blocks = self.0.borrow_mut();
-            blocks.extend(commit.blocks.iter().map(|block| (block.number, *block.bytes())));
+            blocks.extend(commit.blocks.iter().map(|block| (block.number, block.bytes())));
             blocks.insert(0, *commit.superblock);
         }
     }
 
     /// Everybody waits while a commit begins, and after a cut of many devices all of them have just been written.
     #[test]
-    fn first_writes_after_a_cut_leave_few_counts_for_the_commit() {
+    fn counts_that_first_writes_after_a_cut_changed_can_be_written_before_the_commit() {
         const DEVICES: u32 = 40;
         const MAPPED: u64 = 200;
         let wish =
@@ -313,8 +346,11 @@ mod tests {
             let copy = |origin| Snapshot { origin: ThinId(origin), copy: ThinId(origin + cut * 1000) };
             pool.snapshot(&(1..=DEVICES).map(copy).collect::<Vec<_>>()).unwrap();
             (1..=DEVICES).for_each(|id| write(&mut pool, ThinId(id), 0));
+            let steps = pool.overflow_changes() / COUNTS_PER_STEP + 2;
+            let written = (0..steps).find(|_| !pool.write_counts().unwrap());
+            assert!(written.is_some(), "{} left after {steps} steps", pool.overflow_changes());
             let left = [&pool.meta.data, &pool.meta.blocks].map(SpaceMap::overflow_changes);
-            assert!(left.iter().all(|left| *left < COUNTS_IN_PASSING), "{left:?} after cut {cut}");
+            assert!(left.iter().all(|left| *left < COUNTS_FOR_COMMIT), "{left:?} after cut {cut}");
             let commit = pool.begin_commit(LogUse::Empty).unwrap();
             blocks.write(&commit);
             pool.commit_durable(commit.transaction);

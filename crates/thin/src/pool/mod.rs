@@ -80,6 +80,8 @@ pub struct Pool<R> {
     /// Number of the open transaction, counted from opening.
     transaction: u64,
     changed: bool,
+    /// Who is going to close it has begun to write counts.
+    closing: bool,
     in_flight: Option<commit::InFlight>,
     broken: bool,
     /// Opened although damaged ([`Pool::open_damaged`]).
@@ -186,7 +188,8 @@ impl<R: MetaRead> Pool<R> {
     fn change<T>(&mut self, change: impl FnOnce(&mut Self) -> Result<T, ThinError>) -> Result<T, ThinError> {
         self.check_changeable()?;
         self.changed = true;
-        let result = change(self).and_then(|done| self.write_counts_in_passing().map(|()| done));
+        let counts = self.overflow_changes();
+        let result = change(self).and_then(|done| self.write_counts_in_passing(counts).map(|()| done));
         self.broken = result.is_err();
         result
     }

@@ -72,7 +72,7 @@ impl<R: MetaRead> Pool<R> {
     }
 
     /// Blocks that closing the transaction would take now, at most.
-    fn commit_cost(&self) -> u64 {
+    pub(super) fn commit_cost(&self) -> u64 {
         let (data, blocks) = (&self.meta.data, &self.meta.blocks);
         self.clean_commit_cost() + data.bitmap_cost() + data.overflow_cost() + blocks.overflow_cost()
     }

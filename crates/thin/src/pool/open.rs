@@ -146,6 +146,7 @@ impl<R: MetaRead> Pool<R> {
             new_held: None,
             transaction: 1,
             changed: false,
+            closing: false,
             in_flight: None,
             broken: false,
             read_only: false,

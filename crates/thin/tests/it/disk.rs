@@ -58,7 +58,7 @@ impl Disk {
     }
 
     pub fn write(&self, commit: &Commit) {
-        commit.blocks.iter().for_each(|block| self.put(block.number, block.bytes()));
+        commit.blocks.iter().for_each(|block| self.put(block.number, &block.bytes()));
         self.put(0, &commit.superblock);
     }
 

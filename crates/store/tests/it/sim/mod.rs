@@ -126,7 +126,7 @@ impl Sim {
         let commit =
             format(&Format { uuid: [42; 16], data_block_sectors, data_blocks, metadata_blocks }).unwrap();
         let mut meta = Content::of_size(metadata_blocks * 4096);
-        commit.blocks.iter().for_each(|block| meta.write(block.bytes(), block.number * 4096));
+        commit.blocks.iter().for_each(|block| meta.write(&block.bytes(), block.number * 4096));
         meta.write(&commit.superblock[..], 0);
         Self::with([meta, Content::of_size(data_blocks * block_bytes), Content::default()])
     }
