@@ -51,6 +51,11 @@ impl Subject for Luns {
         Ok((self.stage.luns.clone(), lab.workers.clone()))
     }
 
+    /// What an array does when a set begins.
+    fn prepare(&mut self, _: u32) -> Result<()> {
+        Ok(self.stage.store.flush()?)
+    }
+
     fn cut(&mut self, number: u32) -> Result<Option<Duration>> {
         let ids: Vec<ThinId> = self.ids().collect();
         let pairs = ids.iter().map(|id| Snapshot { origin: *id, copy: copy_of(*id, number) });
