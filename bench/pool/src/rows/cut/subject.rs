@@ -25,6 +25,9 @@ use umbra_ring::{Backend, Workers};
 
 /// From a cut to a moment without one, and from there to the next cut: all hot blocks have been copied by then.
 const PAUSE: Duration = Duration::from_millis(70);
+/// Between a cut and its commit a service has the freeze attested, lets the file systems go on, and the writers (design S2);
+/// that takes longer than this.
+const THAW: Duration = Duration::from_millis(5);
 
 /// Ranges that are written, and that can be cut together.
 pub trait Subject {
@@ -94,6 +97,7 @@ fn one_cut<S: Subject>(
     let end = clock.elapsed();
     cut.iter().for_each(|cut| seen.cuts.push(cut.as_secs_f64() * 1e3));
     seen.holds.push((end - start).as_secs_f64() * 1e3);
+    sleep(THAW);
     let flush = Instant::now();
     subject.flush()?;
     seen.worst_flush = seen.worst_flush.max(flush.elapsed().as_secs_f64() * 1e3);
