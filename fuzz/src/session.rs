@@ -195,6 +195,8 @@ impl Session {
 
     fn begin_commit(&mut self, log: LogUse) -> Result<(), ThinError> {
         if self.in_flight.is_none() {
+            // One kind of commit as a store makes it, the other all at once.
+            while log == LogUse::MayHoldWrites && self.pool.write_counts()? {}
             self.in_flight = Some(self.pool.begin_commit(log)?);
         }
         Ok(())

@@ -33,12 +33,12 @@ impl BusyPoll {
         self.window
     }
 
-    /// A wait is over that took `time`, looking and sleeping together.
-    pub fn waited(&mut self, time: Duration) {
-        self.window = match time <= self.longest {
-            true if time <= self.window => self.window,
-            true => (self.window * 2).max(self.longest / FIRST).min(self.longest),
-            false => Duration::ZERO,
+    /// Something came after so long, looking and sleeping together; None: nothing came.
+    pub fn waited(&mut self, time: Option<Duration>) {
+        self.window = match time.filter(|time| *time <= self.longest) {
+            Some(time) if time <= self.window => self.window,
+            Some(_) => (self.window * 2).max(self.longest / FIRST).min(self.longest),
+            None => Duration::ZERO,
         };
     }
 }
@@ -52,7 +52,7 @@ mod tests {
 
     fn after(waits: &[Duration]) -> Duration {
         let mut busy = BusyPoll::new(LONGEST);
-        waits.iter().for_each(|time| busy.waited(*time));
+        waits.iter().for_each(|time| busy.waited(Some(*time)));
         busy.window()
     }
 
@@ -73,13 +73,16 @@ mod tests {
     #[test]
     fn a_wait_that_looking_would_not_have_ended_closes_it() {
         assert_eq!(after(&[LONGEST, LONGEST, LONGEST + TICK]), Duration::ZERO);
+        let mut busy = BusyPoll::new(LONGEST);
+        [Some(LONGEST), None].into_iter().for_each(|time| busy.waited(time));
+        assert_eq!(busy.window(), Duration::ZERO, "nothing came");
     }
 
     #[test]
     fn who_allows_nothing_gets_nothing() {
         let mut busy = BusyPoll::new(Duration::ZERO);
-        busy.waited(Duration::ZERO);
-        busy.waited(TICK);
+        busy.waited(Some(Duration::ZERO));
+        busy.waited(Some(TICK));
         assert!(!busy.is_wanted() && busy.window().is_zero());
     }
 }

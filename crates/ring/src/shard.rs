@@ -269,17 +269,19 @@ impl<M: Send + 'static> Shard<M> {
         let before = completions.len();
         let start = Instant::now();
         let window = self.busy.window().min(timeout.unwrap_or(Duration::MAX));
-        while start.elapsed() < window {
+        while completions.len() == before && start.elapsed() < window {
             self.look(completions)?;
-            if completions.len() > before {
-                break;
-            }
             // Whoever is to send what is looked for may need this processor.
-            yield_now();
+            if completions.len() == before {
+                yield_now();
+            }
         }
-        let result = if completions.len() > before { Ok(()) } else { self.sleep(timeout, completions) };
-        self.busy.waited(start.elapsed());
-        result
+        if completions.len() == before {
+            let left = timeout.map(|time| time.saturating_sub(start.elapsed()));
+            self.sleep(left, completions)?;
+        }
+        self.busy.waited((completions.len() > before).then(|| start.elapsed()));
+        Ok(())
     }
 
     /// Takes what has completed.

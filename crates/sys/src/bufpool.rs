@@ -136,6 +136,11 @@ impl BufPool {
         self.allocated
     }
 
+    /// Bytes of the blocks of which parts are out.
+    pub fn in_use(&self) -> usize {
+        self.home.out.load(Ordering::Relaxed)
+    }
+
     /// An empty buffer with room for exactly `len` bytes.
     pub fn take(&mut self, len: usize) -> Result<Buf, NoBuffer> {
         self.take_charged(len, None)

@@ -39,9 +39,8 @@ pub const JOBS: usize = 64 << 10;
 pub const MEMORY: usize = 512 << 20;
 /// Bytes for headers and received bytes, of each shard.
 pub const FRAME_BYTES: usize = 192 << 20;
-/// Replies up to so many bytes come from the frames, of which there are enough for all sessions of any host: what is told
-/// once (sense data, results of a copy, the list of LUNs) must not be lost for want of memory. Longer ones, which can be asked
-/// for again, come from the host's share.
+/// Replies up to so many bytes go out among the headers: what is told once (sense data, results of a copy, the list of LUNs)
+/// must not be lost for want of memory. Longer ones, which can be asked for again, come from the host's share.
 pub const REPLY_BYTES: usize = 16 << 10;
 /// A shard that waits keeps its processor for so long, at most, while waits are shorter: about what a host needs to send the
 /// next command after an answer.
@@ -52,6 +51,9 @@ pub const RECEIVE_BYTES: usize = 64 << 10;
 pub const STRAIGHT_BYTES: usize = 16 << 10;
 /// Bytes that wait for a socket before commands and requests of that session wait too.
 pub const OUTPUT_BYTES: usize = 4 << 20;
+/// The same while more than a third of [`FRAME_BYTES`] is in use: so much for each connection, and what each receives into,
+/// are less than the rest.
+pub const OUTPUT_BYTES_SCARCE: usize = 64 << 10;
 /// Bytes given to a socket at a time: what a slow peer must take within [`SEND_TIME`].
 pub const SEND_BYTES: usize = 1 << 20;
 /// How long a peer may refuse to take what was given to its socket.

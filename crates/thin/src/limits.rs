@@ -34,9 +34,10 @@ pub const BLOCKS_PER_CALL: u64 = 1 << 20;
 pub const SHARE_MAX: u64 = 1 << 12;
 /// Errors that opening a damaged pool tells.
 pub const DAMAGE_MAX: usize = 1000;
-/// Changed overflow records of a map that a commit may find: it writes them while everybody waits.
+/// Changed overflow records that a commit may find, of both maps: it writes them while everybody waits.
 pub(crate) const COUNTS_FOR_COMMIT: usize = 128;
-/// About so many are written at a time before; it takes some 100 us if each is in a leaf of its own.
+/// About so many are written at a time before; it takes some 100 us if each is in a leaf of its own and
+/// that is in memory.
 pub(crate) const COUNTS_PER_STEP: usize = 64;
 /// Changes write records themselves while so many wait: what commits that come seldom may leave to the last moment.
 pub(crate) const COUNTS_WAITING: usize = 1 << 14;

@@ -38,9 +38,6 @@ impl Array {
         let id = new.id;
         let lease = lease_length(lease)?.unwrap_or(shared::SET_LEASE);
         self.has_room_for("a new set")?;
-        // What was written so far becomes durable now: the commit that follows the cut has to share the processors with
-        // the first writes after it, and should find little to do.
-        self.store().flush()?;
         let (outcome, ()) = self.change(|turn| {
             let thins = match begin::check_new(&turn.cat, &new, host::find(&turn.cat, creator)?)? {
                 Checked::Known => return Ok((Decision::unchanged(), ())),

@@ -36,17 +36,17 @@ impl Core {
     /// Makes the data of every acknowledged write of a device durable, and what says where it is.
     pub(crate) fn flush_device(&self, id: ThinId) -> Result<()> {
         self.check_writable()?;
-        let begun = self.commits.begun();
+        let closed = self.closed.load(SeqCst);
         let want = self.pool().changed_in(id)?;
-        // A commit that began after the call has flushed the data on its way.
-        if self.commit_through(want)? > begun { Ok(()) } else { self.flush_data() }
+        // A commit that closed its transaction after the call has flushed the data on its way.
+        if self.commit_through(want)? > closed { Ok(()) } else { self.flush_data() }
     }
 
     /// Makes everything acknowledged so far durable.
     pub(crate) fn flush_all(&self) -> Result<()> {
         self.check_writable()?;
-        let begun = self.commits.begun();
-        if self.commit()? > begun { Ok(()) } else { self.flush_data() }
+        let closed = self.closed.load(SeqCst);
+        if self.commit()? > closed { Ok(()) } else { self.flush_data() }
     }
 
     fn flush_data(&self) -> Result<()> {
@@ -105,6 +105,8 @@ impl Core {
             if !more {
                 return Ok(());
             }
+            // Those that only look whether the engine is free shall find it so, too.
+            std::thread::yield_now();
         }
     }
 
@@ -112,6 +114,7 @@ impl Core {
         let log = if self.closing.load(SeqCst) { LogUse::Empty } else { LogUse::MayHoldWrites };
         let mut pool = self.pool();
         let commit = pool.begin_commit(log)?;
+        self.closed.store(commit.transaction, SeqCst);
         let mut journal = lock(&self.journal);
         let started = journal.start(commit.generation).map_err(|e| Error::io("write pool.log", e));
         // Under the journal's lock: no record may go to a segment that could not be started.

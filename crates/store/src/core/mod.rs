@@ -75,6 +75,8 @@ pub(crate) struct Core {
     log_used: AtomicU64,
     /// Runs are the engine's transactions.
     pub(crate) commits: Turns,
+    /// The last transaction that was closed: what is written from then on is flushed by a later commit.
+    pub(crate) closed: AtomicU64,
     data_flushes: Turns,
     /// Times that blocks became free.
     pub(crate) releases: AtomicU64,
@@ -120,6 +122,7 @@ impl Core {
             next_key: AtomicU32::new(1),
             block_bytes,
             commits: Turns::new(pool.transaction() - 1),
+            closed: AtomicU64::new(pool.transaction() - 1),
             data_flushes: Turns::new(0),
             releases: AtomicU64::new(0),
             room: Room::new(params.thresholds),

@@ -4,7 +4,7 @@
 //! that waits for memory keeps its place.
 
 use super::{Kind, Server, connection::Queued, task::Task, task::Work, token};
-use crate::limits::{CALLS_PER_SESSION, COMMAND_OPERATIONS, OPERATIONS, OUTPUT_BYTES, SOCKET_OPERATIONS};
+use crate::limits::{CALLS_PER_SESSION, COMMAND_OPERATIONS, OPERATIONS, SOCKET_OPERATIONS};
 use crate::outcome::Outcome;
 use crate::slot::{Slot, Viewpoint, lock};
 use crate::slow::{self, Job, Viewer};
@@ -90,10 +90,10 @@ impl<U: LogicalUnit> Server<U> {
     /// The command whose turn it is. One that waited for a worker comes before those after it. Where memory is waited for,
     /// those that hold some come first, as nobody else gives any back.
     fn next_command(&mut self, c: usize) -> Option<Queued> {
-        let conn = self.conns.get_mut(c)?;
-        if conn.out_bytes > OUTPUT_BYTES || conn.core.closed().is_some() {
+        if self.is_clogged(c) {
             return None;
         }
+        let conn = self.conns.get_mut(c).filter(|conn| conn.core.closed().is_none())?;
         if conn.calls < CALLS_PER_SESSION && !conn.waiting.is_empty() {
             return conn.waiting.pop_front();
         }

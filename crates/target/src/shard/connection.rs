@@ -202,7 +202,7 @@ impl<U: LogicalUnit> Server<U> {
                 .close(CloseReason::Socket(format!("the peer took nothing for {} s", SEND_TIME.as_secs())));
             conn.shut = conn.socket.shutdown().is_ok();
         }
-        self.transmit(c, None);
+        self.transmit(c);
         self.touch(c);
     }
 }

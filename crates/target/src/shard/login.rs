@@ -65,7 +65,7 @@ impl<U: LogicalUnit> Server<U> {
         let conn = &mut self.conns[c];
         let (digests, max_data) = conn.core.framing();
         conn.receiver.set_mode(digests, max_data);
-        self.transmit(c, None);
+        self.transmit(c);
         self.parse(c);
         self.touch(c);
     }

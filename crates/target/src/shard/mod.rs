@@ -211,11 +211,11 @@ impl<U: LogicalUnit> Server<U> {
             Message::Enroll { id } => self.with_conn(id, Self::enroll),
             Message::Managed { id, tag, response } => self.with_conn(id, |server, c| {
                 server.conns[c].core.task_management_done(tag, response);
-                server.transmit(c, None);
+                server.transmit(c);
             }),
             Message::LoggedOut { id } => self.with_conn(id, |server, c| {
                 server.conns[c].core.logout_done();
-                server.transmit(c, None);
+                server.transmit(c);
             }),
             Message::Reserved { aftermath, fence } => self.suffer(&aftermath, &fence),
             Message::Settled { task } => self.settled(task),

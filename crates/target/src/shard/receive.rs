@@ -11,7 +11,7 @@ use super::{
     connection::{Conn, Receiving},
     token,
 };
-use crate::limits::{OUTPUT_BYTES, RECEIVE_BYTES, STRAIGHT_BYTES};
+use crate::limits::{RECEIVE_BYTES, STRAIGHT_BYTES};
 use crate::outcome::Outcome;
 use crate::unit::LogicalUnit;
 use std::io;
@@ -70,9 +70,10 @@ impl<U: LogicalUnit> Server<U> {
             if conn.core.closed().is_some() || !matches!(conn.receiving, Receiving::Nothing) {
                 return;
             }
-            if conn.out_bytes > OUTPUT_BYTES {
+            if self.is_clogged(c) {
                 return; // The end of its sending comes back here.
             }
+            let Some(conn) = self.conns.get_mut(c) else { return };
             let next = match conn.receiver.expects() {
                 Expects::Header { len } => self.header(c, len),
                 Expects::Data { left } => self.data(c, left),
@@ -192,7 +193,7 @@ impl<U: LogicalUnit> Server<U> {
         if conn.here.capacity() > RECEIVE_BYTES {
             conn.here = Vec::new();
         }
-        self.transmit(c, None);
+        self.transmit(c);
     }
 
     /// Does what the protocol machine asks for.
@@ -248,7 +249,7 @@ impl<U: LogicalUnit> Server<U> {
             self.conns[c].soliciting.pop_front();
             self.conns[c].core.solicit(tag);
         }
-        self.transmit(c, None);
+        self.transmit(c);
     }
 
     /// Receives what is missing.

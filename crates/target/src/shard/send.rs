@@ -7,7 +7,7 @@
 //! session, at [`OUTPUT_BYTES`](crate::limits::OUTPUT_BYTES), and is cut after [`SEND_TIME`](crate::limits::SEND_TIME).
 
 use super::{Kind, Server, connection::Conn, token};
-use crate::limits::{REPLY_BYTES, SEND_BYTES};
+use crate::limits::{FRAME_BYTES, OUTPUT_BYTES, OUTPUT_BYTES_SCARCE, REPLY_BYTES, SEND_BYTES};
 use crate::outcome::Outcome;
 use crate::unit::LogicalUnit;
 use std::collections::VecDeque;
@@ -17,15 +17,25 @@ use umbra_iscsi::target::{CloseReason, Completion, Transmit};
 use umbra_ring::{Buf, BufPool, MAX_PARTS, PAGE, Parts};
 use umbra_scsi::status;
 
+/// The data of the command that was just answered.
+enum Reply<'a> {
+    Nothing,
+    /// Short: goes out with the headers.
+    Short(&'a [u8]),
+    /// Goes out as it is; `taken` bytes of it were.
+    Long {
+        buf: Option<Buf>,
+        taken: usize,
+    },
+}
+
 /// Where the machine's output goes.
 struct Outlet<'a> {
     out: &'a mut VecDeque<Buf>,
     head: &'a mut Option<Buf>,
     bytes: &'a mut usize,
     frames: &'a mut BufPool,
-    /// The data of the command that was just answered, as far as it has not been taken; `taken` bytes of it were.
-    reply: Option<Buf>,
-    taken: usize,
+    reply: Reply<'a>,
     failed: Option<String>,
 }
 
@@ -62,65 +72,78 @@ impl Transmit for Outlet<'_> {
     }
 
     fn data(&mut self, _tag: u32, range: Range<usize>) {
-        let Some(reply) = self.reply.as_mut().filter(|_| range.start >= self.taken) else {
-            self.failed = Some("data of a command was sent out of order".to_owned());
-            return;
+        let (slot, taken) = match &mut self.reply {
+            Reply::Short(bytes) => {
+                let part = &bytes[range];
+                return self.bytes(part);
+            }
+            Reply::Long { buf, taken } if range.start >= *taken => (buf, taken),
+            _ => return self.failed = Some("data of a command was sent out of order".to_owned()),
         };
+        let Some(buf) = slot else { return };
         // What lies between was short: the machine has copied it.
-        if range.start > self.taken {
-            drop(reply.split_to(range.start - self.taken));
+        if range.start > *taken {
+            drop(buf.split_to(range.start - *taken));
         }
+        *taken = range.end;
         // Mostly one PDU takes all of it.
-        let part = match range.len() == reply.len() {
-            true => self.reply.take(),
-            false => Some(reply.split_to(range.len())),
+        let part = match range.len() == buf.len() {
+            true => slot.take(),
+            false => Some(buf.split_to(range.len())),
         };
-        self.taken = range.end;
         *self.bytes += range.len();
         self.close_head();
         self.out.extend(part);
     }
 }
 
-fn filled(mut buf: Buf, bytes: &[u8]) -> Buf {
-    buf.append(bytes);
-    buf
-}
-
 impl<U: LogicalUnit> Server<U> {
     /// Answers a command, with the data in `buf` if it has some there.
     pub(super) fn answer(&mut self, c: usize, tag: u32, outcome: Outcome, buf: Option<Buf>) {
-        let reply = match &outcome.reply {
-            Some(bytes) if bytes.len() <= REPLY_BYTES => match self.frames.take(bytes.len().max(1)) {
-                Ok(buf) => Some(filled(buf, bytes)),
-                Err(error) => return self.conns[c].core.close(CloseReason::Socket(error.to_string())),
-            },
+        let long = match &outcome.reply {
+            Some(bytes) if bytes.len() <= REPLY_BYTES => None,
             Some(bytes) => match self.buffer(c, bytes.len()) {
-                Ok(buf) => Some(filled(buf, bytes)),
+                Ok(mut buf) => {
+                    buf.append(bytes);
+                    Some(buf)
+                }
                 Err(_) => return self.answer(c, tag, Outcome::status(status::TASK_SET_FULL), None),
             },
             None => buf.filter(|_| outcome.is_good()),
         };
-        let data_in = reply.as_deref().unwrap_or_default();
+        let short = outcome.reply.as_deref().filter(|_| long.is_none());
         let Outcome { status, sense, has, takes, .. } = &outcome;
+        let data_in = short.or(long.as_deref()).unwrap_or_default();
         let done = Completion { status: *status, sense, data_in, has: *has, takes: *takes };
         self.conns[c].core.complete(tag, &done);
-        self.transmit(c, reply);
+        let reply = short.map_or(Reply::Long { buf: long, taken: 0 }, Reply::Short);
+        self.hand_over(c, reply);
     }
 
-    /// Takes over what the machine has to send; `reply` is the data of the command that it was just told of.
-    pub(super) fn transmit(&mut self, c: usize, reply: Option<Buf>) {
+    /// Takes over what the machine has to send that answers no command.
+    pub(super) fn transmit(&mut self, c: usize) {
+        self.hand_over(c, Reply::Nothing);
+    }
+
+    fn hand_over(&mut self, c: usize, reply: Reply<'_>) {
         let Conn { core, out, head, out_bytes, .. } = &mut self.conns[c];
         if !core.has_output() {
             return;
         }
-        let frames = &mut self.frames;
-        let mut outlet = Outlet { out, head, bytes: out_bytes, frames, reply, taken: 0, failed: None };
+        let mut outlet =
+            Outlet { out, head, bytes: out_bytes, frames: &mut self.frames, reply, failed: None };
         core.transmit(&mut outlet);
         if let Some(why) = outlet.failed {
             core.close(CloseReason::Socket(why));
         }
         self.touch(c);
+    }
+
+    /// Whether so much waits for a connection's socket that its commands and requests wait too.
+    pub(super) fn is_clogged(&self, c: usize) -> bool {
+        let waiting = self.conns.get(c).map_or(0, |conn| conn.out_bytes);
+        let scarce = self.frames.in_use() > FRAME_BYTES / 3;
+        waiting > if scarce { OUTPUT_BYTES_SCARCE } else { OUTPUT_BYTES }
     }
 
     /// Gives the socket its next portion.

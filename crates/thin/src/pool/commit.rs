@@ -134,7 +134,7 @@ impl<R: MetaRead> Pool<R> {
             freed_data: self.meta.data.freeze(),
         };
         self.transaction += 1;
-        (self.changed, self.closing) = (false, false);
+        (self.changed, self.commit_near) = (false, false);
         Ok(commit)
     }
 
@@ -150,10 +150,11 @@ impl<R: MetaRead> Pool<R> {
 
     /// Does a part of what closing the transaction would have to do while everybody waits: writes overflow records, a
     /// bounded number of them. Returns whether a commit would find many still. The first write after a cut changes one
-    /// for each neighbour in its leaf: whoever commits calls this first until it says no, and lets others in between.
+    /// for each neighbour in its leaf: whoever is about to commit calls this until it says no, lets others in between, and then
+    /// commits; until then every change writes as many as it adds.
     pub fn write_counts(&mut self) -> Result<bool, ThinError> {
         self.check_changeable()?;
-        self.closing = true;
+        self.commit_near = true;
         if self.overflow_changes() < COUNTS_FOR_COMMIT {
             return Ok(false);
         }
@@ -170,8 +171,9 @@ impl<R: MetaRead> Pool<R> {
         if now < COUNTS_FOR_COMMIT {
             return Ok(());
         }
-        let scarce = self.meta.blocks.nr_free() < 4 * (self.commit_cost() + self.reserve());
-        if self.closing || scarce || now >= COUNTS_WAITING {
+        let free = self.meta.blocks.nr_free().saturating_sub(self.meta.blocks.kept_for_commit());
+        let scarce = free < 4 * (self.commit_cost() + self.reserve());
+        if self.commit_near || scarce || now >= COUNTS_WAITING {
             self.write_some_counts(now.saturating_sub(before) + COUNTS_PER_STEP)?;
         }
         Ok(())

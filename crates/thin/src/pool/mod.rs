@@ -80,8 +80,8 @@ pub struct Pool<R> {
     /// Number of the open transaction, counted from opening.
     transaction: u64,
     changed: bool,
-    /// Who is going to close it has begun to write counts.
-    closing: bool,
+    /// Who is about to close it has begun to write counts ([`Pool::write_counts`]).
+    commit_near: bool,
     in_flight: Option<commit::InFlight>,
     broken: bool,
     /// Opened although damaged ([`Pool::open_damaged`]).

@@ -146,7 +146,7 @@ impl<R: MetaRead> Pool<R> {
             new_held: None,
             transaction: 1,
             changed: false,
-            closing: false,
+            commit_near: false,
             in_flight: None,
             broken: false,
             read_only: false,

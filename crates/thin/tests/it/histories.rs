@@ -28,6 +28,7 @@ enum Op {
     Compare { devices: (usize, usize) },
     Hold,
     Release,
+    WriteCounts,
     Commit,
     Crash,
 }
@@ -49,6 +50,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         2 => any::<(usize, usize)>().prop_map(|devices| Op::Compare { devices }),
         1 => Just(Op::Hold),
         1 => Just(Op::Release),
+        2 => Just(Op::WriteCounts),
         4 => Just(Op::Commit),
         1 => Just(Op::Crash),
     ];
@@ -158,6 +160,7 @@ impl World {
                     self.apply(&Op::Commit);
                 }
             }
+            Op::WriteCounts => drop(self.pool.write_counts().unwrap()),
             Op::Commit => {
                 self.disk.commit(&mut self.pool);
                 self.committed = self.now.clone();

@@ -51,7 +51,7 @@ impl Subject for Luns {
         Ok((self.stage.luns.clone(), lab.workers.clone()))
     }
 
-    /// What an array does when a set begins.
+    /// A freeze of file systems ends with a flush of what they are on.
     fn prepare(&mut self, _: u32) -> Result<()> {
         Ok(self.stage.store.flush()?)
     }
