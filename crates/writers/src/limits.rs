@@ -20,3 +20,5 @@ pub const OUTPUT_BYTES: usize = 4096;
 pub const CHECKPOINT_DEFAULT: Duration = Duration::from_secs(300);
 /// Limit of a connection to a database, and of its first questions.
 pub const CONNECT: Duration = Duration::from_secs(10);
+/// How long what a failed program said last is waited for, where others keep its streams open.
+pub const LAST_WORDS: Duration = Duration::from_millis(200);

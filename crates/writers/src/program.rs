@@ -2,7 +2,10 @@
 //! group when its limit is over or nobody waits for it any more.
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use std::process::{ExitStatus, Stdio};
+use std::{
+    pin::pin,
+    process::{ExitStatus, Stdio},
+};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     process::{Child, Command},
@@ -10,7 +13,10 @@ use tokio::{
 };
 use umbra_base::{Error, ErrorCode, Result};
 
-use crate::{config::Program, limits::OUTPUT_BYTES};
+use crate::{
+    config::Program,
+    limits::{LAST_WORDS, OUTPUT_BYTES},
+};
 
 /// A bare environment's PATH.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -29,18 +35,23 @@ pub(crate) async fn run(program: &Program, cause: &Cause) -> Result<()> {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let (stdout, stderr) = (group.child.stdout.take(), group.child.stderr.take());
     let status = {
+        let mut reading = pin!(async { tokio::join!(keep(stdout, &mut out), keep(stderr, &mut err)) });
+        let mut heard = false;
         // Whoever inherited the streams may keep them open after the end of the program itself: its end counts.
-        let reading = async {
-            tokio::join!(keep(stdout, &mut out), keep(stderr, &mut err));
-            std::future::pending::<()>().await;
-        };
         let ended = async {
-            tokio::select! {
-                status = group.child.wait() => status,
-                () = reading => unreachable!("it never ends"),
+            loop {
+                tokio::select! {
+                    status = group.child.wait() => break status,
+                    _ = &mut reading, if !heard => heard = true,
+                }
             }
         };
-        timeout(program.limit, ended).await
+        let status = timeout(program.limit, ended).await;
+        if !heard && matches!(&status, Ok(Ok(status)) if !status.success()) {
+            // What it said last may be in the streams still.
+            let _kept_open_by_others = timeout(LAST_WORDS, reading).await;
+        }
+        status
     };
     match status {
         Err(_) => Err(late(program, cause)),
