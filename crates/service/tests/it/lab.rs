@@ -308,6 +308,19 @@ pub fn id(set: &v1::ServiceSet) -> String {
     set.record.as_ref().unwrap().id.clone()
 }
 
+/// What a test has just ended may have the file system open, or frozen, for a moment yet.
+fn unmount(mount: &str) {
+    let start = Instant::now();
+    loop {
+        let _not_frozen = Command::new("fsfreeze").args(["-u", mount]).stderr(Stdio::null()).status();
+        let done = Command::new("umount").arg(mount).status().is_ok_and(|status| status.success());
+        if done || start.elapsed() > Duration::from_secs(10) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 impl Drop for Lab {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -315,8 +328,7 @@ impl Drop for Lab {
         }
         self.stop_service();
         for mount in self.mounts() {
-            let _ = Command::new("fsfreeze").args(["-u", &mount]).stderr(Stdio::null()).status();
-            let _ = Command::new("umount").arg(&mount).status();
+            unmount(&mount);
         }
         self.end_attachments();
         if let Some(array) = self.array.take() {
