@@ -240,7 +240,8 @@ fn open_pool(folder: &Folder, options: &Options, tuning: &PoolTuning) -> Result<
         end.unwrap_or(0)
     };
     let size = options.size.unwrap_or_else(|| length(&files.data));
-    if size == 0 && length(&files.meta) == 0 {
+    let is_new = length(&files.meta) == 0;
+    if size == 0 && is_new {
         return Err(Error::new(
             ErrorCode::InvalidArgument,
             format!("there is no pool at {} and no size to make one of", files.meta.display()),
@@ -252,6 +253,10 @@ fn open_pool(folder: &Folder, options: &Options, tuning: &PoolTuning) -> Result<
     params.cache_bytes = tuning.cache_bytes(params.cache_bytes)?;
     params.foreign = false;
     params.thresholds = tuning.thresholds()?;
+    if is_new {
+        // Before there are files.
+        params.check().map_err(|error| error.hint("give another --size or --block-size"))?;
+    }
     ThinPoolStore::on(Backing::at(&files.meta, &files.data, &folder.pool_log())?, params)
 }
 

@@ -49,7 +49,8 @@ impl PoolParams {
         }
     }
 
-    pub(crate) fn check(&self) -> Result<()> {
+    /// Whether a pool can be made with these.
+    pub fn check(&self) -> Result<()> {
         let refuse = |text: String| Err(Error::new(ErrorCode::InvalidArgument, text));
         let block = self.block_bytes;
         if !(limits::BLOCK_BYTES_MIN..=limits::BLOCK_BYTES_MAX).contains(&block)

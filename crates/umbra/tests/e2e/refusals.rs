@@ -179,3 +179,14 @@ fn an_unknown_backend_is_refused_before_anything_is_made() {
     assert!(ran.json()["error"].to_string().contains("choose auto, uring or plain"), "{}", ran.stdout);
     assert!(!array.exists());
 }
+
+#[test]
+fn a_pool_that_cannot_be_made_leaves_no_files() {
+    let dir = tempfile::tempdir().unwrap();
+    for wish in [&["--size", "3"][..], &["--size", "1G", "--block-size", "65K"]] {
+        let serve = ["array", "serve", "--dir", dir.path().to_str().unwrap(), "--json"];
+        let ran = run(UMBRA, &[&serve[..], wish].concat());
+        assert_eq!((ran.code, &ran.json()["error"]["code"]), (2, &"invalid_argument".into()));
+    }
+    assert!(!dir.path().join("pool.meta").exists() && !dir.path().join("pool.data").exists());
+}
