@@ -5,12 +5,12 @@
 //! takes longer than the write. So a small write to a cached file is done here, as are all operations on files in
 //! memory, and for the plain engine reads that the page cache can answer. What always holds: a file opened for direct
 //! I/O never blocks the shard, nor does a read; a file whose writes were found to block (the cache is full of what is
-//! not yet on the disk) is left to the engine for a while.
+//! not yet on the disk) is left to the engine for a while. What cannot be done to its end here, for whatever reason, is done
+//! again as a whole by the engine, which says what is wrong.
 
 use crate::{
-    Backend,
-    syscalls::{Outcome, Patience, perform},
-    verdict::{Verdict, verdict},
+    Backend, Buf,
+    syscalls::{Patience, read},
 };
 use rustix::{
     fs::{FileType, FsWord, OFlags, fcntl_getfl, fstat, fstatfs},
@@ -18,7 +18,7 @@ use rustix::{
     time::{ClockId, clock_gettime},
 };
 use std::{cell::Cell, io, os::fd::OwnedFd};
-use umbra_sys::uring::Op;
+use umbra_sys::uring::Descriptor;
 
 /// Bytes of the longest write that is done at once: a block of a pool. Longer ones are worth a hand-over, since they
 /// keep another core as busy as they would keep this one.
@@ -60,39 +60,61 @@ impl Inline {
         Inline { reads: Cell::new(reads), writes: Cell::new(writes), paused: Cell::new(0) }
     }
 
-    /// Does a read, and says how it ended; given back if it is the engine's.
-    pub fn read(&self, op: Op) -> Result<(Op, io::Result<u32>), Op> {
-        match self.reads.get() {
-            Way::Engine => Err(op),
-            // A file system that cannot tell might ask a disk or a network.
-            Way::Try => run(op, Patience::None, || {
-                self.reads.set(Way::Engine);
-                None
-            }),
-            Way::Now => run(op, Patience::Patient, || None),
+    /// Fills `buf` from byte `offset` on. False: it is the engine's to do, and `buf` is as it was.
+    pub fn read(&self, file: &Descriptor, offset: u64, buf: &mut Buf) -> bool {
+        let patience = match self.reads.get() {
+            Way::Engine => return false,
+            Way::Try => Patience::None,
+            Way::Now => Patience::Patient,
+        };
+        let before = buf.len();
+        while buf.spare() > 0 {
+            let at = offset + (buf.len() - before) as u64;
+            match read(file, buf.spare_mut(), at, patience) {
+                Ok(bytes) if bytes > 0 => buf.advance(bytes),
+                end => {
+                    // A file system that cannot tell might ask a disk or a network.
+                    if end == Err(Errno::OPNOTSUPP) {
+                        self.reads.set(Way::Engine);
+                    }
+                    buf.truncate(before);
+                    return false;
+                }
+            }
         }
+        true
     }
 
-    /// The same for a write of `len` bytes.
-    pub fn write(&self, op: Op, len: usize) -> Result<(Op, io::Result<u32>), Op> {
-        let way = self.writes.get();
-        if way == Way::Engine || len > LONGEST {
-            return Err(op);
+    /// Has `write` write `len` bytes, each time those behind the first so many; it returns how many it wrote. False: it is
+    /// the engine's to do.
+    pub fn write(&self, len: usize, write: impl FnMut(usize, Patience) -> Result<usize, Errno>) -> bool {
+        if self.writes.get() == Way::Engine || len > LONGEST {
+            return false;
         }
         if let Some(left) = self.paused.get().checked_sub(1) {
             self.paused.set(left);
-            return Err(op);
+            return false;
         }
         let begun = milliseconds();
-        let patience = if way == Way::Now { Patience::Patient } else { Patience::None };
-        let result = run(op, patience, || {
-            self.writes.set(Way::Now);
-            Some(Patience::Patient)
-        });
+        let whole = self.write_all(len, write);
         if milliseconds() - begun > SLOW {
             self.paused.set(PAUSE);
         }
-        result
+        whole
+    }
+
+    fn write_all(&self, len: usize, mut write: impl FnMut(usize, Patience) -> Result<usize, Errno>) -> bool {
+        let mut done = 0;
+        while done < len {
+            let patience = if self.writes.get() == Way::Now { Patience::Patient } else { Patience::None };
+            match write(done, patience) {
+                Ok(bytes) if bytes > 0 => done += bytes,
+                // A file system that cannot tell: into the page cache it goes.
+                Err(Errno::OPNOTSUPP) if patience == Patience::None => self.writes.set(Way::Now),
+                _ => return false,
+            }
+        }
+        true
     }
 }
 
@@ -108,36 +130,6 @@ fn ways(fd: &OwnedFd, backend: Backend) -> io::Result<(Way, Way)> {
     // io_uring tries reads itself, many in one system call.
     let reads = if backend == Backend::Plain { Way::Try } else { Way::Engine };
     Ok((reads, Way::Try))
-}
-
-/// Does `op` to its end, unless it would block and `patience` says not to. `cannot_tell` is asked what to do when the
-/// file system knows no such wish: give the operation back, or have the patience that it returns.
-fn run(
-    mut op: Op,
-    mut patience: Patience,
-    cannot_tell: impl Fn() -> Option<Patience>,
-) -> Result<(Op, io::Result<u32>), Op> {
-    loop {
-        let result = match perform(&mut op, patience) {
-            Ok(Outcome::Bytes(bytes)) => {
-                op.progress(bytes);
-                Ok(bytes)
-            }
-            Err(Errno::AGAIN) if patience == Patience::None => return Err(op),
-            Err(Errno::OPNOTSUPP) if patience == Patience::None => match cannot_tell() {
-                Some(other) => {
-                    patience = other;
-                    continue;
-                }
-                None => return Err(op),
-            },
-            Ok(Outcome::Accepted(_)) => Err(Errno::INVAL.into()), // No file accepts.
-            Err(errno) => Err(errno.into()),
-        };
-        if let Verdict::End(result) = verdict(&op, result) {
-            return Ok((op, result));
-        }
-    }
 }
 
 /// A clock that costs a few nanoseconds and ticks every few milliseconds.

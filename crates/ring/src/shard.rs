@@ -7,10 +7,12 @@ use crate::{
     inline::Inline,
     plain::Plain,
     remote::{Arrival, Waker},
+    syscalls,
     verdict::{Verdict, invalid, panicked, payload, refreshed, too_many, verdict},
 };
 use std::{
-    fmt, io,
+    fmt,
+    io::{self, IoSlice},
     marker::PhantomData,
     os::fd::OwnedFd,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -146,28 +148,41 @@ impl<M: Send + 'static> Shard<M> {
 
     /// Reads into the spare room of `buf` from byte `offset` on, until it is full. The end of the file before that is
     /// `UnexpectedEof`; what was read until then is filled.
-    pub fn read(&mut self, token: u64, file: &File, offset: u64, buf: Buf) {
+    pub fn read(&mut self, token: u64, file: &File, offset: u64, mut buf: Buf) {
         let len = buf.spare();
+        let done = len > 0 && self.read_now(file, offset, &mut buf);
         let op = Op::Read { file: file.descriptor.clone(), offset, buf, done: 0 };
-        if let Some(op) = self.check(token, op, offset, len) {
-            match file.inline.read(op) {
-                Ok((op, result)) => self.complete(token, op, result),
-                Err(op) => self.push(token, op),
-            }
+        match done {
+            true => self.complete(token, op, Ok(len as u32)),
+            false => self.start(token, op, offset, len),
         }
+    }
+
+    /// The same here and now, where that is worth more than handing it over and cannot block. False: `buf` is as it was, and
+    /// [`Shard::read`] does it, or tells what is wrong.
+    pub fn read_now(&self, file: &File, offset: u64, buf: &mut Buf) -> bool {
+        file.inline.read(&file.descriptor, offset, buf)
     }
 
     /// Writes the filled bytes of `parts` to byte `offset` and on, all of them.
     pub fn write(&mut self, token: u64, file: &File, offset: u64, parts: impl Into<Parts>) {
-        let parts = parts.into();
+        let (parts, descriptor) = (parts.into(), &file.descriptor);
         let len = parts.bytes();
-        let op = Op::Write { file: file.descriptor.clone(), offset, parts, done: 0 };
-        if let Some(op) = self.check(token, op, offset, len) {
-            match file.inline.write(op, len) {
-                Ok((op, result)) => self.complete(token, op, result),
-                Err(op) => self.push(token, op),
-            }
+        let rest = |done, patience| syscalls::write_parts(descriptor, &parts, offset, done, patience);
+        let done = len > 0 && file.inline.write(len, rest);
+        let op = Op::Write { file: descriptor.clone(), offset, parts, done: 0 };
+        match done {
+            true => self.complete(token, op, Ok(len as u32)),
+            false => self.start(token, op, offset, len),
         }
+    }
+
+    /// The same here and now, where that is worth more than handing it over. False: [`Shard::write`] does it, or tells what
+    /// is wrong; some of it may be written already.
+    pub fn write_now(&self, file: &File, offset: u64, data: &[u8]) -> bool {
+        file.inline.write(data.len(), |done, patience| {
+            syscalls::write(&file.descriptor, &[IoSlice::new(&data[done..])], offset + done as u64, patience)
+        })
     }
 
     /// Makes what was written, by operations completed before this, survive the loss of the machine. `data_only`
@@ -192,9 +207,7 @@ impl<M: Send + 'static> Shard<M> {
         let parts = parts.into();
         let len = parts.bytes();
         let op = Op::Send { socket: socket.0.clone(), parts, done: 0 };
-        if let Some(op) = self.check(token, op, 0, len) {
-            self.push(token, op);
-        }
+        self.start(token, op, 0, len);
     }
 
     /// Accepts connections, each a completion with a [`Payload::Socket`], until cancelled or an error that another try
@@ -345,14 +358,13 @@ impl<M: Send + 'static> Shard<M> {
         }
     }
 
-    /// Completes an operation that asks for nothing, or for what no file has; returns every other.
-    fn check(&mut self, token: u64, op: Op, offset: u64, len: usize) -> Option<Op> {
+    /// Gives an operation of `len` bytes to the engine, unless it asks for nothing, or for what no file has.
+    fn start(&mut self, token: u64, op: Op, offset: u64, len: usize) {
         match offset.checked_add(len as u64) {
-            Some(end) if end <= LAST_OFFSET && len > 0 => return Some(op),
+            Some(end) if end <= LAST_OFFSET && len > 0 => self.push(token, op),
             Some(end) if end <= LAST_OFFSET => self.complete(token, op, Ok(0)),
             _ => self.complete(token, op, Err(invalid("a file has no bytes beyond 2^63"))),
         }
-        None
     }
 
     fn push(&mut self, token: u64, op: Op) {

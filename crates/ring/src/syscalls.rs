@@ -33,9 +33,11 @@ pub(crate) enum Patience {
 pub(crate) fn perform(op: &mut Op, patience: Patience) -> Result<Outcome, Errno> {
     match op {
         Op::Read { file, offset, buf, done } => {
-            read(file, buf.spare_mut(), *offset + u64::from(*done), patience)
+            read(file, buf.spare_mut(), *offset + u64::from(*done), patience).map(bytes)
         }
-        Op::Write { file, offset, parts, done } => write(file, parts, *offset, *done, patience),
+        Op::Write { file, offset, parts, done } => {
+            write_parts(file, parts, *offset, *done as usize, patience).map(bytes)
+        }
         Op::Sync { file, data_only: true } => rustix::fs::fdatasync(&**file).map(|()| bytes(0)),
         Op::Sync { file, data_only: false } => rustix::fs::fsync(&**file).map(|()| bytes(0)),
         Op::Recv { socket, buf } => {
@@ -51,33 +53,46 @@ fn bytes(count: usize) -> Outcome {
     Outcome::Bytes(count as u32) // At most MAX_PARTS times the largest buffer.
 }
 
-/// The plain calls for one slice: the others make the kernel copy a list first.
-fn read(file: &Descriptor, into: &mut [u8], offset: u64, patience: Patience) -> Result<Outcome, Errno> {
+/// Reads from byte `offset` on; returns how much. The plain calls for one slice: the others make the kernel copy a list first.
+pub(crate) fn read(
+    file: &Descriptor,
+    into: &mut [u8],
+    offset: u64,
+    patience: Patience,
+) -> Result<usize, Errno> {
     match patience {
         Patience::None => preadv2(file, &mut [IoSliceMut::new(into)], offset, ReadWriteFlags::NOWAIT),
         Patience::Patient => pread(file, into, offset),
     }
-    .map(bytes)
 }
 
-fn write(
+/// Writes to byte `offset` and on; returns how much.
+pub(crate) fn write(
+    file: &Descriptor,
+    slices: &[IoSlice<'_>],
+    offset: u64,
+    patience: Patience,
+) -> Result<usize, Errno> {
+    match (patience, slices) {
+        (Patience::Patient, [one]) => pwrite(file, one, offset),
+        (Patience::Patient, more) => pwritev2(file, more, offset, ReadWriteFlags::empty()),
+        (Patience::None, slices) => pwritev2(file, slices, offset, ReadWriteFlags::NOWAIT),
+    }
+}
+
+/// The same with the bytes of `parts` behind the first `done`, for which `offset` was meant.
+pub(crate) fn write_parts(
     file: &Descriptor,
     parts: &Parts,
     offset: u64,
-    done: u32,
+    done: usize,
     patience: Patience,
-) -> Result<Outcome, Errno> {
-    let at = offset + u64::from(done);
-    gathered(parts, done, |slices| match (patience, slices) {
-        (Patience::Patient, [one]) => pwrite(file, one, at),
-        (Patience::Patient, more) => pwritev2(file, more, at, ReadWriteFlags::empty()),
-        (Patience::None, slices) => pwritev2(file, slices, at, ReadWriteFlags::NOWAIT),
-    })
-    .map(bytes)
+) -> Result<usize, Errno> {
+    gathered(parts, done, |slices| write(file, slices, offset + done as u64, patience))
 }
 
 fn send_parts(socket: &Descriptor, parts: &Parts, done: u32) -> Result<Outcome, Errno> {
-    gathered(parts, done, |slices| match slices {
+    gathered(parts, done as usize, |slices| match slices {
         [one] => send(socket, one, SendFlags::NOSIGNAL),
         more => sendmsg(socket, more, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL),
     })
@@ -85,8 +100,8 @@ fn send_parts(socket: &Descriptor, parts: &Parts, done: u32) -> Result<Outcome, 
 }
 
 /// Calls `act` with the slices of `parts` behind the first `done` bytes. A single one is not worth clearing a list for.
-fn gathered<T>(parts: &Parts, done: u32, act: impl FnOnce(&[IoSlice<'_>]) -> T) -> T {
-    let mut left = parts.slices_from(done as usize);
+fn gathered<T>(parts: &Parts, done: usize, act: impl FnOnce(&[IoSlice<'_>]) -> T) -> T {
+    let mut left = parts.slices_from(done);
     let first = IoSlice::new(left.next().unwrap_or(&[]));
     let Some(second) = left.next() else { return act(&[first]) };
     let mut slices = [IoSlice::new(&[]); MAX_PARTS];

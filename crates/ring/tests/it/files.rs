@@ -105,6 +105,25 @@ fn a_read_over_the_end_of_the_file_is_an_error_and_keeps_what_it_read() {
 }
 
 #[test]
+fn what_is_read_here_and_now_is_whole_or_left_as_it_was() {
+    with_both(|lab| {
+        // In memory: nothing there can block.
+        let file = lab.shard.file(memfd_create(c"now", MemfdFlags::CLOEXEC).unwrap());
+        assert!(lab.shard.write_now(&file, 3, b"0123456789"));
+        let mut buf = lab.shard.buffer(5).unwrap();
+        buf.append(b"x");
+        assert!(lab.shard.read_now(&file, 5, &mut buf));
+        assert_eq!(&buf[..], b"x2345");
+        for past in [11, 13, 1 << 40, u64::MAX] {
+            buf.truncate(1);
+            assert!(!lab.shard.read_now(&file, past, &mut buf), "{past}");
+            assert_eq!(&buf[..], b"x");
+        }
+        assert!(!lab.shard.write_now(&file, u64::MAX, b"never"));
+    });
+}
+
+#[test]
 fn a_read_appends_to_what_its_buffer_holds() {
     with_file(|lab, plain, file| {
         plain.write_all_at(b"world", 0).unwrap();

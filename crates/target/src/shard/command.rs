@@ -1,7 +1,7 @@
 //! A command on its way to its unit: whose turn it is, what the SCSI layer makes of it, and by which door it goes.
 //!
 //! What always holds: an ordered command waits for all before it, and all after it wait for it (SAM-5 section 8.6); a command
-//! that waits for memory keeps its place.
+//! that waits for memory keeps its place; what can be done here and now is answered without ever becoming a task.
 
 use super::{Kind, Server, connection::Queued, task::Task, task::Work, token};
 use crate::limits::{CALLS_PER_SESSION, COMMAND_OPERATIONS, OPERATIONS, SOCKET_OPERATIONS};
@@ -263,20 +263,24 @@ impl<U: LogicalUnit> Server<U> {
             return Ok(());
         }
         let room = self.has_operations().then(|| self.buffer(at.c, len as usize));
-        let Some(Ok(buf)) = room else {
+        let Some(Ok(mut buf)) = room else {
             return Err(NotYet::Memory(Queued { command: at.command, data: at.data }));
         };
         self.extents.clear();
-        match at.slot.unit.direct_read(blocks.offset(), len, &mut self.extents) {
-            Some(ticket) => {
-                let t = self.add(at, Work::Read { ticket, has: blocks.bytes() });
-                self.read_pieces(t, buf);
-            }
-            None => {
-                let plan = Plan::Read(blocks);
-                self.call(Addressed { data: Some(buf), ..at }, plan, Work::Elsewhere);
-            }
+        let Some(ticket) = at.slot.unit.direct_read(blocks.offset(), len, &mut self.extents) else {
+            self.call(Addressed { data: Some(buf), ..at }, Plan::Read(blocks), Work::Elsewhere);
+            return Ok(());
+        };
+        if self.read_now(&at.slot, &mut buf) {
+            let outcome = match at.slot.unit.finish(ticket, true) {
+                Ok(()) => Outcome { has: Some(blocks.bytes()), ..Outcome::good() },
+                Err(_) => Outcome::check(Sense::UNRECOVERED_READ_ERROR, at.format),
+            };
+            self.answer(at.c, at.command.tag, outcome.taking(at.takes), Some(buf));
+            return Ok(());
         }
+        let t = self.add(at, Work::Read { ticket, has: blocks.bytes() });
+        self.read_pieces(t, buf);
         Ok(())
     }
 
@@ -292,13 +296,27 @@ impl<U: LogicalUnit> Server<U> {
         // Nobody may change a unit beside a COMPARE AND WRITE.
         if let Some(inside) = at.slot.state.exclusion.try_enter(self.number) {
             self.extents.clear();
-            if let Some(ticket) = at.slot.unit.direct_write(offset, len, &mut self.extents) {
-                data.truncate(len as usize);
-                let t = self.add(at, Work::Write { ticket, inside, blocks, durability });
-                self.write_pieces(t, data);
-                return Ok(());
+            match at.slot.unit.direct_write(offset, len, &mut self.extents) {
+                Some(ticket)
+                    if durability == Durability::Cached
+                        && self.write_now(&at.slot, &data[..len as usize]) =>
+                {
+                    let finished = at.slot.unit.finish(ticket, true);
+                    at.slot.state.exclusion.leave(inside);
+                    if finished.is_ok() {
+                        self.answer(at.c, at.command.tag, Outcome::good().taking(at.takes), None);
+                        return Ok(());
+                    }
+                    // The other door waits for room, or says what is wrong.
+                }
+                Some(ticket) => {
+                    data.truncate(len as usize);
+                    let t = self.add(at, Work::Write { ticket, inside, blocks, durability });
+                    self.write_pieces(t, data);
+                    return Ok(());
+                }
+                None => at.slot.state.exclusion.leave(inside),
             }
-            at.slot.state.exclusion.leave(inside);
         }
         self.change(Addressed { data: Some(data), ..at }, Plan::Write { extent: blocks, durability })
     }

@@ -11,6 +11,7 @@ use crate::slot::Slot;
 use crate::unit::LogicalUnit;
 use std::io;
 use std::sync::Arc;
+use umbra_base::Extent;
 use umbra_ring::{Buf, Payload};
 use umbra_scsi::{Durability, Extent as Blocks, Plan, Sense, SenseFormat, WriteCache, status};
 
@@ -75,6 +76,22 @@ impl<U: LogicalUnit> Task<U> {
 }
 
 impl<U: LogicalUnit> Server<U> {
+    /// Reads what is planned if it lies in one place and can be read without waiting. False: `buf` is as it was.
+    pub(super) fn read_now(&mut self, slot: &Slot<U>, buf: &mut Buf) -> bool {
+        let [extent] = self.extents[..] else { return false };
+        let Some(at) = extent.at else {
+            buf.fill_zero();
+            return true;
+        };
+        self.known_file(slot).is_ok_and(|file| self.shard.read_now(&self.files[file].1, at, buf))
+    }
+
+    /// The same for a write of `data`; false: none or some of it may be written.
+    pub(super) fn write_now(&mut self, slot: &Slot<U>, data: &[u8]) -> bool {
+        let [Extent { at: Some(at), .. }] = self.extents[..] else { return false };
+        self.known_file(slot).is_ok_and(|file| self.shard.write_now(&self.files[file].1, at, data))
+    }
+
     /// Reads the planned extents into `buf`.
     pub(super) fn read_pieces(&mut self, t: usize, buf: Buf) {
         let Some(file) = self.task_file(t) else { return self.pieces_done(t) };
@@ -123,11 +140,15 @@ impl<U: LogicalUnit> Server<U> {
 
     /// The place among [`Server::files`] of the file of a task's unit; without one the task has failed.
     fn task_file(&mut self, t: usize) -> Option<usize> {
-        let known = match &self.tasks[t].slot.file {
+        let slot = self.tasks[t].slot.clone();
+        self.known_file(&slot).map_err(|error| self.tasks[t].failed = Some(error)).ok()
+    }
+
+    fn known_file(&mut self, slot: &Slot<U>) -> io::Result<usize> {
+        match &slot.file {
             Some(file) => known_file(&mut self.files, &mut self.shard, file),
             None => Err(io::Error::other("a unit planned I/O on a file that it has not")),
-        };
-        known.map_err(|error| self.tasks[t].failed = Some(error)).ok()
+        }
     }
 
     pub(super) fn piece_done(
