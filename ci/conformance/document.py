@@ -64,13 +64,17 @@ def row(line, seen, exceptions):
         for test, (verdict, _) in of_way.items():
             if reason(way, test, verdict, exceptions) == line:
                 tests[test] = ways[way] = None
+    everywhere = len(ways) == sum(any(test in of_way for test in tests) for of_way in seen.values())
+    return f"| {by_suite(tests)} | {'all' if everywhere else ', '.join(ways)} | {line[3]} |"
+
+
+def by_suite(tests):
+    """Names of tests, each suite named once."""
     suites = {}
     for test in tests:
         suite, _, name = test.partition(".")
         suites.setdefault(suite, []).append(name)
-    named = "; ".join(f"{suite}: {', '.join(names)}" for suite, names in suites.items())
-    everywhere = len(ways) == sum(any(test in of_way for test in tests) for of_way in seen.values())
-    return f"| {named} | {'all' if everywhere else ', '.join(ways)} | {line[3]} |"
+    return "; ".join(f"{suite}: {', '.join(names)}" for suite, names in suites.items())
 
 
 def split(path):

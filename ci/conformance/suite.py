@@ -4,8 +4,11 @@ CUnit knows no skipped tests: they print `[SKIPPED] why` and count as passed. So
 held against CUnit's own.
 """
 
+import os
 import re
 import subprocess
+
+SECONDS_PER_SUITE = 120
 
 
 def listed():
@@ -18,6 +21,23 @@ def listed():
     if not suites:
         raise SystemExit("conformance: iscsi-test-cu lists no tests; is libiscsi-bin installed?")
     return suites
+
+
+def forget_settings():
+    """The tool's own settings would change what is tested."""
+    for variable in [name for name in os.environ if name.startswith("LIBISCSI_")]:
+        del os.environ[variable]
+
+
+def run(name, tests, urls):
+    """What each test of a suite came to at a target, and all that the tool said."""
+    command = ["iscsi-test-cu", "--dataloss", "--allow-sanitize", "-v", "-t", f"ALL.{name}", *urls]
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=SECONDS_PER_SUITE)
+        text = done.stdout.decode(errors="replace")
+    except subprocess.TimeoutExpired as hung:
+        text = (hung.stdout or b"").decode(errors="replace") + f"\nno end after {SECONDS_PER_SUITE} s\n"
+    return judge(text, name, tests), text
 
 
 def judge(text, suite, tests):

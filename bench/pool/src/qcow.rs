@@ -2,7 +2,7 @@
 //!
 //! `qemu-img bench` does the I/O (io_uring, page cache), and says itself how long it took, so its start is not counted.
 
-use crate::command;
+use crate::{command, door::Way};
 use anyhow::{Context, Result, ensure};
 use std::{ffi::OsStr, path::PathBuf};
 
@@ -49,14 +49,14 @@ impl Qcow {
         qemu_img(["snapshot", what, name].map(OsStr::new), [self.path.as_os_str()]).map(drop)
     }
 
-    /// Writes `len` bytes every `step` bytes, around the end, `count` times; returns the seconds that it took.
-    pub fn write(&self, depth: usize, len: u64, step: u64, count: u64) -> Result<f64> {
+    /// Reads or writes `len` bytes every `step` bytes, around the end, `count` times; returns the seconds that it took.
+    pub fn bench(&self, way: Way, depth: usize, len: u64, step: u64, count: u64) -> Result<f64> {
         ensure!(len <= self.bytes, "a request larger than the image");
         let [depth, len, step, count] = [depth as u64, len, step, count].map(|number| number.to_string());
-        let options = ["bench", "-w", "-f", "qcow2", "-i", "io_uring", "-t", "writeback", "-d", &depth, "-s"];
-        let options: Vec<&OsStr> =
-            options.into_iter().chain([&*len, "-S", &*step, "-c", &*count]).map(OsStr::new).collect();
-        let told = qemu_img(options, [self.path.as_os_str()])?;
+        let options = ["bench", "-f", "qcow2", "-i", "io_uring", "-t", "writeback", "-d", &depth, "-s", &len];
+        let write = if way == Way::Write { &["-w"][..] } else { &[] };
+        let options = options.into_iter().chain(["-S", &step, "-c", &count]).chain(write.iter().copied());
+        let told = qemu_img(options.map(OsStr::new), [self.path.as_os_str()])?;
         seconds(&told).with_context(|| format!("qemu-img bench said {told:?}"))
     }
 }

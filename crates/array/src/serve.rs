@@ -51,7 +51,8 @@ pub struct Options {
     pub listen: Vec<SocketAddr>,
     /// Whether TCP portals ask for CHAP (X1).
     pub auth: PortalAuth,
-    /// Addresses that discovery tells instead of those that are listened on, `HOST:PORT`.
+    /// Addresses that discovery tells instead of those that are listened on, `HOST:PORT`: one for each, in the same order, or
+    /// none.
     pub advertise: Vec<String>,
     /// What carries the I/O of hosts.
     pub backend: Backend,
@@ -164,6 +165,7 @@ fn best_effort(what: &str, done: std::io::Result<()>) {
 impl Server {
     /// Starts an array. On return it answers.
     pub fn start(options: Options) -> Result<Server> {
+        check_advertised(&options)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("management")
@@ -229,6 +231,18 @@ impl Server {
         self.runtime.shutdown_timeout(limits::STOP_GRACE);
         closed
     }
+}
+
+/// Each portal is a portal group of its own, which discovery tells with its address (RFC 7143 section 13.9): an address without
+/// a portal, or a portal without an address, would be told as a path that is not there, or not at all.
+fn check_advertised(options: &Options) -> Result<()> {
+    let (told, portals) = (options.advertise.len(), options.listen.len());
+    if told == 0 || told == portals {
+        return Ok(());
+    }
+    let text = format!("tell hosts {told} addresses of {portals} portals");
+    Err(Error::new(ErrorCode::InvalidArgument, text)
+        .hint("give one --advertise for each --listen, in the same order, or none"))
 }
 
 /// Opens the pool. One that is to be made needs a size: the one given, or that of a data file which is there already.
@@ -318,4 +332,30 @@ fn manage(
         let _ = stopped.await;
     });
     Ok(Management { stop, requests, task: runtime.spawn(served) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_to_tell_that_do_not_match_the_portals_are_refused_before_there_are_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let array = dir.path().join("array");
+        let with = |told: usize, portals: usize| Options {
+            listen: vec!["127.0.0.1:0".parse().unwrap(); portals],
+            advertise: vec!["192.0.2.1:3260".to_owned(); told],
+            ..Options::new(&array)
+        };
+        for (told, portals) in [(1, 2), (2, 1), (1, 0)] {
+            let error = Server::start(with(told, portals)).unwrap_err();
+            assert_eq!(error.code(), ErrorCode::InvalidArgument, "{error:?}");
+            let text = error.to_string();
+            assert!(text.contains(&format!("{told} addresses of {portals} portals")), "{text}");
+            assert!(error.hint_text().is_some() && !array.exists());
+        }
+        for (told, portals) in [(0, 0), (0, 2), (2, 2)] {
+            assert!(check_advertised(&with(told, portals)).is_ok());
+        }
+    }
 }

@@ -5,8 +5,8 @@
 //! takes longer than the write. So a small write to a cached file is done here, as are all operations on files in
 //! memory, and for the plain engine reads that the page cache can answer. What always holds: a file opened for direct
 //! I/O never blocks the shard, nor does a read; a file whose writes were found to block (the cache is full of what is
-//! not yet on the disk) is left to the engine for a while. What cannot be done to its end here, for whatever reason, is done
-//! again as a whole by the engine, which says what is wrong.
+//! not yet on the disk) is left to the engine for a while. What cannot be done to its end here, for whatever reason, the engine
+//! goes on with, which says what is wrong; a write it does again as a whole.
 
 use crate::{
     Backend, Buf,
@@ -29,6 +29,9 @@ const SLOW: i64 = 10;
 
 /// Writes that the engine carries after a slow one, before another is done at once.
 const PAUSE: u32 = 256;
+
+/// Offsets end here: the kernel's are signed.
+const LAST_OFFSET: u64 = i64::MAX as u64;
 
 /// `f_type` of tmpfs, memfd included (linux/magic.h).
 const TMPFS_MAGIC: FsWord = 0x0102_1994;
@@ -60,35 +63,41 @@ impl Inline {
         Inline { reads: Cell::new(reads), writes: Cell::new(writes), paused: Cell::new(0) }
     }
 
-    /// Fills `buf` from byte `offset` on. False: it is the engine's to do, and `buf` is as it was.
+    /// Fills `buf` from byte `offset` on. False: the rest of it is the engine's to do.
     pub fn read(&self, file: &Descriptor, offset: u64, buf: &mut Buf) -> bool {
         let patience = match self.reads.get() {
             Way::Engine => return false,
             Way::Try => Patience::None,
             Way::Now => Patience::Patient,
         };
+        if !is_in_a_file(offset, buf.spare()) {
+            return false;
+        }
         let before = buf.len();
         while buf.spare() > 0 {
             let at = offset + (buf.len() - before) as u64;
             match read(file, buf.spare_mut(), at, patience) {
                 Ok(bytes) if bytes > 0 => buf.advance(bytes),
-                end => {
-                    // A file system that cannot tell might ask a disk or a network.
-                    if end == Err(Errno::OPNOTSUPP) {
-                        self.reads.set(Way::Engine);
-                    }
-                    buf.truncate(before);
+                // A file system that cannot tell might ask a disk or a network.
+                Err(Errno::OPNOTSUPP) => {
+                    self.reads.set(Way::Engine);
                     return false;
                 }
+                _ => return false,
             }
         }
         true
     }
 
-    /// Has `write` write `len` bytes, each time those behind the first so many; it returns how many it wrote. False: it is
-    /// the engine's to do.
-    pub fn write(&self, len: usize, write: impl FnMut(usize, Patience) -> Result<usize, Errno>) -> bool {
-        if self.writes.get() == Way::Engine || len > LONGEST {
+    /// Has `write` write `len` bytes at `offset`, each time those behind the first so many; it returns how many it wrote.
+    /// False: it is the engine's to do.
+    pub fn write(
+        &self,
+        offset: u64,
+        len: usize,
+        write: impl FnMut(usize, Patience) -> Result<usize, Errno>,
+    ) -> bool {
+        if self.writes.get() == Way::Engine || len > LONGEST || !is_in_a_file(offset, len) {
             return false;
         }
         if let Some(left) = self.paused.get().checked_sub(1) {
@@ -116,6 +125,11 @@ impl Inline {
         }
         true
     }
+}
+
+/// Whether a file could have these bytes. The kernel takes the last offsets for others: -1 is where the file's cursor stands.
+pub(crate) fn is_in_a_file(offset: u64, len: usize) -> bool {
+    offset.checked_add(len as u64).is_some_and(|end| end <= LAST_OFFSET)
 }
 
 fn ways(fd: &OwnedFd, backend: Backend) -> io::Result<(Way, Way)> {

@@ -4,7 +4,7 @@ use crate::{
     Account, Backend, Buf, Completion, File, NoBuffer, Parts, Payload, Remote, Socket, Workers,
     backend::Engine,
     busy::BusyPoll,
-    inline::Inline,
+    inline::{Inline, is_in_a_file},
     plain::Plain,
     remote::{Arrival, Waker},
     syscalls,
@@ -28,9 +28,6 @@ use umbra_sys::{
     bufpool::BufPool,
     uring::{Op, Reaped},
 };
-
-/// Offsets end here: the kernel's are signed.
-const LAST_OFFSET: u64 = i64::MAX as u64;
 
 /// A wait that is asked to take longer returns early: some system calls count its milliseconds in 32 bits.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
@@ -149,19 +146,27 @@ impl<M: Send + 'static> Shard<M> {
     /// Reads into the spare room of `buf` from byte `offset` on, until it is full. The end of the file before that is
     /// `UnexpectedEof`; what was read until then is filled.
     pub fn read(&mut self, token: u64, file: &File, offset: u64, mut buf: Buf) {
-        let len = buf.spare();
-        let done = len > 0 && self.read_now(file, offset, &mut buf);
-        let op = Op::Read { file: file.descriptor.clone(), offset, buf, done: 0 };
-        match done {
+        let (before, len) = (buf.len(), buf.spare());
+        let whole = len > 0 && self.read_now(file, offset, &mut buf);
+        let done = (buf.len() - before) as u32;
+        let op = Op::Read { file: file.descriptor.clone(), offset, buf, done };
+        match whole {
             true => self.complete(token, op, Ok(len as u32)),
             false => self.start(token, op, offset, len),
         }
     }
 
-    /// The same here and now, where that is worth more than handing it over and cannot block. False: `buf` is as it was, and
-    /// [`Shard::read`] does it, or tells what is wrong.
+    /// The same here and now, where that is worth more than handing it over and cannot block. False: what was read is in
+    /// `buf`, and [`Shard::submit_read`] goes on behind it, or tells what is wrong.
     pub fn read_now(&self, file: &File, offset: u64, buf: &mut Buf) -> bool {
         file.inline.read(&file.descriptor, offset, buf)
+    }
+
+    /// The same as [`Shard::read`], for what cannot be done here and now.
+    pub fn submit_read(&mut self, token: u64, file: &File, offset: u64, buf: Buf) {
+        let len = buf.spare();
+        let op = Op::Read { file: file.descriptor.clone(), offset, buf, done: 0 };
+        self.start(token, op, offset, len);
     }
 
     /// Writes the filled bytes of `parts` to byte `offset` and on, all of them.
@@ -169,20 +174,27 @@ impl<M: Send + 'static> Shard<M> {
         let (parts, descriptor) = (parts.into(), &file.descriptor);
         let len = parts.bytes();
         let rest = |done, patience| syscalls::write_parts(descriptor, &parts, offset, done, patience);
-        let done = len > 0 && file.inline.write(len, rest);
-        let op = Op::Write { file: descriptor.clone(), offset, parts, done: 0 };
-        match done {
-            true => self.complete(token, op, Ok(len as u32)),
-            false => self.start(token, op, offset, len),
+        if len > 0 && file.inline.write(offset, len, rest) {
+            let op = Op::Write { file: descriptor.clone(), offset, parts, done: 0 };
+            return self.complete(token, op, Ok(len as u32));
         }
+        self.submit_write(token, file, offset, parts);
     }
 
-    /// The same here and now, where that is worth more than handing it over. False: [`Shard::write`] does it, or tells what
-    /// is wrong; some of it may be written already.
+    /// The same here and now, where that is worth more than handing it over. False: [`Shard::submit_write`] does it, or
+    /// tells what is wrong; some of it may be written already.
     pub fn write_now(&self, file: &File, offset: u64, data: &[u8]) -> bool {
-        file.inline.write(data.len(), |done, patience| {
+        file.inline.write(offset, data.len(), |done, patience| {
             syscalls::write(&file.descriptor, &[IoSlice::new(&data[done..])], offset + done as u64, patience)
         })
+    }
+
+    /// The same as [`Shard::write`], for what cannot be done here and now.
+    pub fn submit_write(&mut self, token: u64, file: &File, offset: u64, parts: impl Into<Parts>) {
+        let parts = parts.into();
+        let len = parts.bytes();
+        let op = Op::Write { file: file.descriptor.clone(), offset, parts, done: 0 };
+        self.start(token, op, offset, len);
     }
 
     /// Makes what was written, by operations completed before this, survive the loss of the machine. `data_only`
@@ -360,10 +372,10 @@ impl<M: Send + 'static> Shard<M> {
 
     /// Gives an operation of `len` bytes to the engine, unless it asks for nothing, or for what no file has.
     fn start(&mut self, token: u64, op: Op, offset: u64, len: usize) {
-        match offset.checked_add(len as u64) {
-            Some(end) if end <= LAST_OFFSET && len > 0 => self.push(token, op),
-            Some(end) if end <= LAST_OFFSET => self.complete(token, op, Ok(0)),
-            _ => self.complete(token, op, Err(invalid("a file has no bytes beyond 2^63"))),
+        match is_in_a_file(offset, len) {
+            true if len > 0 => self.push(token, op),
+            true => self.complete(token, op, Ok(0)),
+            false => self.complete(token, op, Err(invalid("a file has no bytes beyond 2^63"))),
         }
     }
 

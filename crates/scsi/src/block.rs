@@ -52,7 +52,10 @@ fn durability(cdb: &Cdb<'_>, unit: &Unit<'_>) -> Durability {
 
 fn read(cdb: &Cdb<'_>, unit: &Unit<'_>, fields: (u64, u64)) -> Result<Plan, Sense> {
     cdb.refuse(1, PROTECT)?;
-    Ok(Plan::Read(transfer(fields, unit)?))
+    let extent = transfer(fields, unit)?;
+    // SBC-3 section 5.10 (FUA): what a volatile cache holds newer than the medium is on the medium first. That this initiator
+    // has no such cache (WCE) says nothing of others that write to the unit.
+    Ok(if cdb.has(1, FUA) { Plan::ReadMedium(extent) } else { Plan::Read(extent) })
 }
 
 fn write(cdb: &Cdb<'_>, unit: &Unit<'_>, fields: (u64, u64)) -> Result<Plan, Sense> {

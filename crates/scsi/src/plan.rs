@@ -70,6 +70,8 @@ pub enum Plan {
         allocation: usize,
     },
     Read(Extent),
+    /// Make durable what was written to the unit, then read (FUA).
+    ReadMedium(Extent),
     Write {
         extent: Extent,
         durability: Durability,

@@ -13,11 +13,9 @@ pub(crate) const USED: u16 = 0x0002;
 pub(crate) const AVAILABLE_AT: usize = 16;
 pub(crate) const USED_AT: usize = 24;
 
-/// What MODE SELECT has set.
+/// What MODE SELECT has set. That all nexuses are told, not one (SITUA), is not among it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Thresholds {
-    /// SITUA: one nexus is told, of the driver's choice, not all.
-    pub single_nexus: bool,
     /// Reached when that much or less is available.
     pub available: Threshold,
     /// Reached when that much or more is used.

@@ -9,6 +9,7 @@ pub mod buf;
 pub mod bufparts;
 pub mod bufpool;
 pub mod clock;
+pub mod counting;
 pub mod detach;
 pub mod freeze;
 pub mod isolate;

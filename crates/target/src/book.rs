@@ -7,7 +7,7 @@
 use crate::limits::{CONNECTIONS, CONNECTIONS_PER_PEER, LOGINS_PER_PEER};
 use crate::slot::lock;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Mutex;
 use umbra_iscsi::target::{Resend, SessionKind};
 
@@ -43,6 +43,21 @@ impl SessionInfo {
 pub(crate) enum PeerKey {
     Address(IpAddr),
     Local,
+}
+
+impl PeerKey {
+    /// The same for all addresses that one machine can give itself: those of an IPv6 network of 64 bits, in which it takes as
+    /// many as it likes. An IPv4 address is one, also where it came by a socket of IPv6.
+    fn counted(self) -> PeerKey {
+        const NETWORK: u128 = !0 << 64;
+        match self {
+            PeerKey::Address(address) => PeerKey::Address(match address.to_canonical() {
+                IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & NETWORK).into(),
+                address => address,
+            }),
+            PeerKey::Local => PeerKey::Local,
+        }
+    }
 }
 
 /// Where a connection is served.
@@ -83,6 +98,7 @@ pub(crate) struct Book(Mutex<Pages>);
 impl Book {
     /// Takes in a connection, on the shard that has the fewest of `shards`, if there is room.
     pub fn admit(&self, peer: PeerKey, shards: usize) -> Result<Place, &'static str> {
+        let peer = peer.counted();
         let mut pages = lock(&self.0);
         if pages.closed {
             return Err("the target stops");
@@ -199,27 +215,69 @@ mod tests {
         assert!(book.has_tsih(2) && !book.has_tsih(1));
     }
 
-    #[test]
-    fn strangers_and_those_who_do_not_log_in_are_bounded_and_the_unix_socket_is_not_crowded_out() {
-        let book = Book::default();
-        let peer = |n: u32| PeerKey::Address(IpAddr::from(n.to_be_bytes()));
-        let mut admitted = 0;
-        while let Ok(place) = book.admit(peer(1), 1) {
-            admitted += 1;
-            if admitted > 10 {
-                continue;
-            }
-            book.enroll(place.id, session(&format!("host-{admitted}"), 1), 1).unwrap();
-        }
-        assert_eq!(admitted, LOGINS_PER_PEER + 10);
-        let mut strangers = admitted;
-        for n in 2.. {
+    const FULL: &str = "too many connections from this address";
+    const SILENT: &str = "too many connections from this address that do not log in";
+
+    fn v4(n: u32) -> PeerKey {
+        PeerKey::Address(IpAddr::from(n.to_be_bytes()))
+    }
+
+    fn address(text: &str) -> PeerKey {
+        PeerKey::Address(text.parse().unwrap())
+    }
+
+    /// How many of a peer are admitted, each of which logs in if `logs_in`, and why the next is not.
+    fn crowd(book: &Book, peer: impl Fn(usize) -> PeerKey, logs_in: bool) -> (usize, &'static str) {
+        for n in 0.. {
             match book.admit(peer(n), 1) {
-                Ok(_) => strangers += 1,
-                Err(_) => break,
+                Ok(place) if logs_in => {
+                    book.enroll(place.id, session(&format!("host-{n}"), 1), 1).unwrap();
+                }
+                Ok(_) => {}
+                Err(why) => return (n, why),
             }
         }
-        assert_eq!(strangers, CONNECTIONS);
+        unreachable!()
+    }
+
+    #[test]
+    fn a_peer_has_so_many_sessions_and_the_unix_socket_as_many() {
+        for peer in [v4(1), PeerKey::Local, address("2001:db8::1")] {
+            let book = Book::default();
+            assert_eq!(crowd(&book, |_| peer, true), (CONNECTIONS_PER_PEER, FULL), "{peer:?}");
+            assert!(book.admit(v4(2), 1).is_ok(), "others are not concerned");
+            book.strike_off(1);
+            assert!(book.admit(peer, 1).is_ok(), "there is room again");
+        }
+    }
+
+    #[test]
+    fn a_peer_has_so_many_connections_that_do_not_log_in_beside_its_sessions() {
+        for peer in [v4(1), PeerKey::Local] {
+            let book = Book::default();
+            let place = book.admit(peer, 1).unwrap();
+            book.enroll(place.id, session("decent", 1), 1).unwrap();
+            assert_eq!(crowd(&book, |_| peer, false), (LOGINS_PER_PEER, SILENT), "{peer:?}");
+        }
+    }
+
+    /// Whoever has one address of such a network has all of them.
+    #[test]
+    fn peers_of_one_ipv6_network_are_counted_together_and_those_of_ipv4_one_by_one() {
+        let book = Book::default();
+        let host = |n: usize| address(&format!("2001:db8:0:7:{:x}::{n:x}", n * 1000));
+        assert_eq!(crowd(&book, host, false), (LOGINS_PER_PEER, SILENT));
+        assert!(book.admit(address("2001:db8:0:8::1"), 1).is_ok(), "the next network");
+        assert!(book.admit(address("2001:db8:0:6:ffff:ffff:ffff:ffff"), 1).is_ok(), "the one before");
+        let mapped = |n: usize| address(if n.is_multiple_of(2) { "::ffff:192.0.2.1" } else { "192.0.2.1" });
+        assert_eq!(crowd(&book, mapped, false), (LOGINS_PER_PEER, SILENT), "one machine, by two sockets");
+        assert!(book.admit(address("::ffff:192.0.2.2"), 1).is_ok(), "another one");
+    }
+
+    #[test]
+    fn strangers_are_bounded_and_the_unix_socket_is_not_crowded_out() {
+        let book = Book::default();
+        assert_eq!(crowd(&book, |n| v4(n as u32), false), (CONNECTIONS, "too many connections"));
         assert!(book.admit(PeerKey::Local, 1).is_ok());
         book.close();
         assert!(book.admit(PeerKey::Local, 1).is_err());

@@ -4,7 +4,7 @@ use crate::book::{Book, Place, SessionInfo};
 use crate::config::{Directory, Keeper, TargetConfig};
 use crate::fence::Fence;
 use crate::host::Host;
-use crate::message::{Message, post};
+use crate::message::{Ending, Message, post};
 use crate::offload::Source;
 use crate::slot::{LunMap, Slot, lock};
 use crate::tokens::Tokens;
@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use umbra_base::{Error, ErrorCode, Result};
-use umbra_iscsi::target::{CloseReason, Portal};
+use umbra_iscsi::target::Portal;
 use umbra_ring::{Remote, Workers};
 use umbra_scsi::reservation::{InitiatorPort, Reservations};
 use umbra_scsi::topology::Port;
@@ -175,12 +175,12 @@ impl<U: LogicalUnit> Common<U> {
     }
 
     /// Asks connections to end, wherever they are; the fence falls when they have.
-    pub fn end(&self, places: &[Place], reason: &CloseReason, fence: &Fence) {
+    pub fn end(&self, places: &[Place], ending: Ending, fence: &Fence) {
         for (number, remote) in self.remotes().iter().enumerate() {
             let ids: Arc<[u64]> =
                 places.iter().filter(|place| place.shard == number).map(|place| place.id).collect();
             if !ids.is_empty() {
-                post(remote, Message::End { ids, reason: reason.clone(), fence: fence.clone() });
+                post(remote, Message::End { ids, ending, fence: fence.clone() });
             }
         }
     }

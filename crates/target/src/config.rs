@@ -14,8 +14,8 @@ pub struct TargetConfig {
     pub vendor: String,
     /// Product revision (4 characters).
     pub revision: String,
-    /// Portal addresses that discovery tells, `HOST:PORT`; empty: those that it listens on, where one listens on every address
-    /// the one that the initiator reached us at.
+    /// Portal addresses that discovery tells, `HOST:PORT`, one for each portal in the order in which they listen; empty: those
+    /// that it listens on, where one listens on every address the one that the initiator reached us at.
     pub advertised: Vec<String>,
     /// Shards: threads that serve connections; 0: as many as there are processors.
     pub shards: usize,

@@ -3,16 +3,18 @@
 //! Memory: every shard has a pool of [`TargetConfig::memory`](crate::TargetConfig::memory) bytes, its share of the whole, and
 //! never less than the largest command, for data on its way in and out; and one of [`FRAME_BYTES`] for headers and received
 //! bytes. Of the first, the sessions of one host have together no more than is left for all others: half of it if
-//! it is alone, a third if they are two ([`umbra_ring::BufPool::take_for`]); what would be more waits. There is no other memory that peers can make grow but the tables of sessions and tasks, which [`CONNECTIONS`] and
-//! [`QUEUE_DEPTH`] bound.
+//! it is alone, a third if they are two ([`umbra_ring::BufPool::take_for`]); what would be more waits. Outside of the pools peers
+//! can make grow: data of pings and text requests, for each connection one data segment while it is received
+//! ([`umbra_iscsi::limits::RECV_DATA_SEGMENT`], 256 KiB) and what the protocol machine keeps of it; and the tables of
+//! sessions and tasks. [`CONNECTIONS`], [`CONNECTIONS_PER_PEER`] and [`QUEUE_DEPTH`] bound them.
 
 use std::time::Duration;
 
 /// Connections over TCP in all, those in login included.
 pub const CONNECTIONS: usize = 1024;
-/// Connections from one address; from the unix socket in all, which strangers on TCP therefore cannot crowd out.
+/// Connections from one address (of IPv6: from one network of 64 bits); from the unix socket in all, which strangers on TCP therefore cannot crowd out.
 pub const CONNECTIONS_PER_PEER: usize = 320;
-/// Connections that have not logged in yet, from one address.
+/// Connections that have not logged in yet, counted in the same way.
 pub const LOGINS_PER_PEER: usize = 64;
 /// Sessions of one initiator: a host has one for each LUN that it has attached.
 pub const SESSIONS_PER_HOST: usize = umbra_base::limits::LUNS_PER_SET;
@@ -60,6 +62,10 @@ pub const SEND_BYTES: usize = 1 << 20;
 pub const SEND_TIME: Duration = Duration::from_secs(30);
 /// How long the last words of a connection may take.
 pub const LINGER: Duration = Duration::from_secs(5);
+/// Seconds after which an initiator may come back to a target that stops. The default of DefaultTime2Wait (RFC 7143 section
+/// 13.15), so that nobody comes later for being told: who came at once would find a target that restarts still closed, and
+/// open-iscsi's next attempt is 3 s later.
+pub const STOPPED_WAIT: u16 = 2;
 /// How often limits on time are looked at.
 pub const TICK: Duration = Duration::from_secs(1);
 /// Bytes of one step of a long verify or WRITE SAME.

@@ -2,6 +2,7 @@
 
 use crate::fence::Fence;
 use crate::host::Host;
+use crate::limits::STOPPED_WAIT;
 use crate::outcome::Outcome;
 use crate::slot::LunMap;
 use std::os::fd::OwnedFd;
@@ -50,6 +51,38 @@ pub(crate) struct Aftermath {
     pub tag: u32,
 }
 
+/// Why connections end that neither broke the protocol nor were ended by their peers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The target stops.
+    Stopping,
+    /// The owner drops the sessions of an initiator.
+    Dropped,
+    /// The initiator has logged in anew.
+    Replaced,
+}
+
+impl Ending {
+    pub fn reason(self) -> CloseReason {
+        CloseReason::TargetClosed(match self {
+            Ending::Stopping => "the target stops",
+            Ending::Dropped => "sessions of this initiator were dropped",
+            Ending::Replaced => "replaced by a new login",
+        })
+    }
+
+    /// Whether the initiator is told, and after how many seconds it may come back (Time2Wait). open-iscsi and libiscsi do
+    /// nothing but heed that, and come back by themselves when the connection ends.
+    pub fn told(self) -> Option<u16> {
+        match self {
+            Ending::Stopping => Some(STOPPED_WAIT),
+            Ending::Dropped => Some(0),
+            // It knows.
+            Ending::Replaced => None,
+        }
+    }
+}
+
 /// A message. Tokens of messages mean nothing, except where a worker answers for a task.
 #[derive(Debug)]
 pub(crate) enum Message<U> {
@@ -60,7 +93,7 @@ pub(crate) enum Message<U> {
     /// What a host sees has changed.
     View { host: Arc<Host<U>>, old: Arc<LunMap<U>>, new: Arc<LunMap<U>>, fence: Fence },
     /// End these connections.
-    End { ids: Arc<[u64]>, reason: CloseReason, fence: Fence },
+    End { ids: Arc<[u64]>, ending: Ending, fence: Fence },
     /// End the tasks at a unit, of all sessions, and tell them why.
     Clear { unit: [u8; 16], condition: Sense, fence: Fence },
     /// Tell the other sessions that see a unit.

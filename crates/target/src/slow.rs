@@ -89,8 +89,13 @@ impl<U: LogicalUnit> Run<'_, U> {
     }
 
     fn carry_out(&self, buf: &mut Option<Buf>) -> Result<Outcome, Sense> {
-        if let Plan::Read(blocks) = self.job.plan {
-            return self.read(blocks, buf);
+        match self.job.plan {
+            Plan::Read(blocks) => return self.read(blocks, buf),
+            Plan::ReadMedium(blocks) => {
+                self.settle(Durability::BeforeStatus)?;
+                return self.read(blocks, buf);
+            }
+            _ => {}
         }
         let sent = buf.take();
         let sent = sent.as_deref().unwrap_or_default();

@@ -5,7 +5,7 @@ use crate::common::{Common, LOCAL_GROUP};
 use crate::config::{Directory, Keeper, PortalAuth, TargetConfig};
 use crate::fence::Fence;
 use crate::limits::{CHANGERS, JOBS, READERS, WORKERS};
-use crate::message::{Aftermath, Message, Portal, post};
+use crate::message::{Aftermath, Ending, Message, Portal, post};
 use crate::portal;
 use crate::shard::Server;
 use crate::slot::{Slot, lock};
@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 use umbra_base::{Error, Result};
-use umbra_iscsi::target::{Authentication, CloseReason};
+use umbra_iscsi::target::Authentication;
 use umbra_ring::{Remote, Workers};
 use umbra_scsi::{Sense, reservation::Nexus};
 
@@ -139,12 +139,12 @@ impl<U: LogicalUnit> Target<U> {
         self.common.host_or_new(initiator).is_forgotten(number)
     }
 
-    /// Ends all sessions of `initiator`, logins under way included, and waits until nothing of them runs.
+    /// Ends all sessions of `initiator`, logins under way included, and waits until nothing of them runs. Who is logged in
+    /// is told, and not waited for.
     pub fn drop_sessions(&self, initiator: &str) {
         self.common.host_or_new(initiator).forget_logins();
         let places = self.common.book.places(|info| info.initiator.eq_ignore_ascii_case(initiator));
-        let reason = CloseReason::TargetClosed("sessions of this initiator were dropped");
-        Fence::wait(|fence| self.common.end(&places, &reason, &fence));
+        Fence::wait(|fence| self.common.end(&places, Ending::Dropped, &fence));
     }
 
     /// All logged-in sessions.
@@ -152,8 +152,8 @@ impl<U: LogicalUnit> Target<U> {
         self.common.book.sessions()
     }
 
-    /// Closes the portals, ends all connections, and waits until nothing runs. ROD tokens end. Units are not flushed
-    /// here.
+    /// Closes the portals, ends all connections, whose initiators are told, and waits until nothing runs. ROD tokens end.
+    /// Units are not flushed here.
     pub fn shutdown(&self) {
         self.common.book.close();
         for path in lock(&self.sockets).drain(..) {

@@ -27,7 +27,7 @@ pub struct Row {
 /// Every row.
 pub const ROWS: &[Row] = &[
     Row { number: 1, name: "mapped I/O beside the raw file", run: plain::run },
-    Row { number: 2, name: "writes with snapshots", run: snapshots::run },
+    Row { number: 2, name: "I/O with snapshots", run: snapshots::run },
     Row { number: 3, name: "cuts under load", run: cut::run },
     Row { number: 4, name: "delete of a large device", run: delete::run },
     Row { number: 5, name: "start after SIGKILL", run: start::run },

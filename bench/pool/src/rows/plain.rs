@@ -13,8 +13,8 @@ use umbra_ring::Backend;
 
 const BYTES: u64 = 1 << 30;
 /// Of I/O at random (design section 5 has none for what is in sequence).
-const GOAL: Goal = Goal::RatioAtLeast(0.9);
-const KINDS: [(&str, Way, u64, Order); 4] = [
+pub(super) const GOAL: Goal = Goal::RatioAtLeast(0.9);
+pub(super) const KINDS: [(&str, Way, u64, Order); 4] = [
     ("4 KiB random read", Way::Read, 4 << 10, Order::Random),
     ("4 KiB random write in place", Way::Write, 4 << 10, Order::Random),
     ("1 MiB sequential read", Way::Read, 1 << 20, Order::Sequential),

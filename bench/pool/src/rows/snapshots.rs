@@ -1,7 +1,8 @@
-//! Row 2: random writes with 0, 1, 10 and 100 live snapshots.
+//! Row 2: I/O with 0, 1, 10 and 100 live snapshots.
 //!
 //! Every round of a first touch takes one snapshot more, touches each block once in an order that scatters, and deletes
-//! that snapshot again. qcow2 has as many internal snapshots, taken the same way, and writes the same places.
+//! that snapshot again. qcow2 has as many internal snapshots, taken the same way, and writes the same places. What is
+//! *settled* comes after every block was touched, with both; qcow2's tool knows no chance, so it goes on by a stride.
 
 use crate::{
     door::{Door, Raw, Way},
@@ -10,6 +11,7 @@ use crate::{
     qcow::Qcow,
     report::{Goal, Line, Report, tell},
     rounds::{Contender, Series, alternate},
+    rows::plain::{GOAL, KINDS},
     run::{Outcome, Work, alone},
     submit::{Limit, Load},
 };
@@ -28,6 +30,11 @@ const SPARE: u64 = 8 * BYTES;
 /// Blocks written between two of the standing snapshots.
 const BETWEEN: u64 = BLOCKS / 64;
 const COUNTS: [u32; 4] = [0, 1, 10, 100];
+/// Requests of a turn of qcow2's tool, short ones and long ones, and the bytes from one short one to the next: as near to
+/// chance as it comes.
+const QCOW_SHORT: u64 = 2000;
+const QCOW_LONG: u64 = 64;
+const QCOW_STEP: u64 = 33 * 4096;
 /// The snapshot that comes and goes.
 const PASSING: ThinId = ThinId(1000);
 const LEASE: Duration = Duration::from_secs(5);
@@ -35,16 +42,16 @@ const LEASE: Duration = Duration::from_secs(5);
 pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
     let stages: Vec<_> = COUNTS.iter().map(|count| with_snapshots(lab, *count)).collect::<Result<_>>()?;
     let qcows = match Qcow::is_there() {
-        true => COUNTS[1..].iter().map(|count| qcow(lab, *count)).collect::<Result<_>>()?,
+        true => COUNTS.iter().map(|count| qcow(lab, *count)).collect::<Result<_>>()?,
         false => Vec::new(),
     };
     if qcows.is_empty() {
         tell("qemu-img is not there: no qcow2 beside (Debian: qemu-utils)");
     }
     for depth in [1, 32] {
-        first_touch(lab, report, depth, &stages, &qcows)?;
+        first_touch(lab, report, depth, &stages, qcows.get(1..).unwrap_or_default())?;
         whole_blocks(lab, report, depth, &stages)?;
-        settled(lab, report, depth, &stages)?;
+        settled(lab, report, depth, &stages, &qcows)?;
     }
     Ok(())
 }
@@ -67,9 +74,11 @@ fn qcow(lab: &Lab, count: u32) -> Result<Qcow> {
     let image = Qcow::new(lab.path(&format!("{count}.qcow2")), BYTES)?;
     for id in 2..=count {
         image.snapshot(&format!("s{id}"))?;
-        image.write(1, 4096, BLOCK * STRIDE, BETWEEN)?;
+        image.bench(Way::Write, 1, 4096, BLOCK * STRIDE, BETWEEN)?;
     }
-    image.snapshot("passing")?;
+    if count > 0 {
+        image.snapshot("passing")?;
+    }
     Ok(image)
 }
 
@@ -118,8 +127,12 @@ fn first_touch(lab: &Lab, report: &mut Report, depth: usize, stages: &[Stage], q
 fn qcow_pass(image: &Qcow, depth: usize) -> Result<Outcome> {
     image.delete("passing")?;
     image.snapshot("passing")?;
-    let seconds = image.write(depth, 4096, BLOCK * STRIDE, BLOCKS)?;
-    Ok(Outcome { rate: BLOCKS as f64 / seconds, ..Outcome::default() })
+    qcow_bench(image, Way::Write, depth, 4096, BLOCK * STRIDE, BLOCKS)
+}
+
+fn qcow_bench(image: &Qcow, way: Way, depth: usize, len: u64, step: u64, count: u64) -> Result<Outcome> {
+    let seconds = image.bench(way, depth, len, step, count)?;
+    Ok(Outcome { rate: count as f64 / seconds, ..Outcome::default() })
 }
 
 fn whole_blocks(lab: &Lab, report: &mut Report, depth: usize, stages: &[Stage]) -> Result<()> {
@@ -150,16 +163,39 @@ fn hole_pass(lab: &Lab, raw: &Raw, work: Work) -> Result<Outcome> {
     alone(raw, work, &lab.workers)
 }
 
-fn settled(lab: &Lab, report: &mut Report, depth: usize, stages: &[Stage]) -> Result<()> {
-    let work = lab.timed(Backend::Auto, depth, Way::Write, 4096, Order::Random, BYTES);
+fn settled(lab: &Lab, report: &mut Report, depth: usize, stages: &[Stage], qcows: &[Qcow]) -> Result<()> {
     for stage in stages {
         alone(&stage.luns[0], pass(depth, BLOCK), &lab.workers)?;
     }
-    let contenders = stages.iter();
-    let contenders =
-        contenders.map(|stage| Contender::new("pool", move || alone(&stage.luns[0], work, &lab.workers)));
-    let series = alternate(lab.rounds, lab.slices, &mut contenders.collect::<Vec<_>>())?;
-    against_none(report, "4 KiB settled", depth, &series, 0.95)
+    for image in qcows {
+        image.bench(Way::Write, depth, BLOCK, BLOCK, BLOCKS)?;
+    }
+    let raw = lab.raw("raw", BYTES)?;
+    for (name, way, len, order) in KINDS {
+        let work = lab.timed(Backend::Auto, depth, way, len, order, BYTES);
+        let ours = stages.iter();
+        let ours =
+            ours.map(|stage| Contender::new("pool", move || alone(&stage.luns[0], work, &lab.workers)));
+        let file = [Contender::new("raw file", || alone(&raw, work, &lab.workers))];
+        let (step, count) = if order == Order::Random { (QCOW_STEP, QCOW_SHORT) } else { (len, QCOW_LONG) };
+        let theirs = qcows.iter();
+        let theirs = theirs
+            .map(|image| Contender::new("qcow2", move || qcow_bench(image, way, depth, len, step, count)));
+        let mut contenders: Vec<_> = ours.chain(file).chain(theirs).collect();
+        let series = alternate(lab.rounds, lab.slices, &mut contenders)?;
+        let (ours, others) = series.split_at(stages.len());
+        against_none(report, &format!("{name}, settled"), depth, ours, 0.95)?;
+        for (place, count) in COUNTS.iter().enumerate() {
+            let case = format!("{name}, settled, {count} snapshots, QD {depth}");
+            let line = Line::rates(2, case.as_str(), &ours[place], "raw file", &others[0]);
+            report.add(&if order == Order::Random { line.goal(GOAL) } else { line })?;
+            if let Some(theirs) = others.get(1 + place) {
+                let line = Line::rates(2, case, &ours[place], "qcow2", theirs);
+                report.add(&Line { cost: None, ..line })?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn against_none(report: &mut Report, what: &str, depth: usize, series: &[Series], least: f64) -> Result<()> {

@@ -292,6 +292,15 @@ pub fn with_secret(command: &mut Command, secret: Option<&v1::HostSecret>) {
     }
 }
 
+/// `lun.py`: writes or checks the first MiB of a LUN as a host, given by its name here and as an initiator.
+pub fn lun_tool(bench: &Bench, host: (&str, &str), number: u32, what: &str, byte: u8) -> Command {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/lun.py");
+    let mut command = Command::new("python3");
+    command.args([script, &bench.url(number), host.1, what, &byte.to_string()]);
+    with_secret(&mut command, Some(&bench.client.secret(host.0)));
+    command
+}
+
 /// Waits, with a bound, until something holds.
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(20);

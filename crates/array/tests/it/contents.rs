@@ -1,6 +1,6 @@
 //! What hosts read and write, through libiscsi over CHAP: copies, broken LUNs, write protection.
 
-use crate::bench::{Bench, HOST_A, MIB, code, key, run, with_secret};
+use crate::bench::{Bench, HOST_A, MIB, code, key, lun_tool, run, with_secret};
 use std::process::Command;
 use umbra_api::v1;
 use umbra_base::ErrorCode;
@@ -9,11 +9,7 @@ use uuid::Uuid;
 
 /// Writes the first MiB of a LUN as host `a`, or reads it and compares; what is wrong, if anything is.
 fn io(bench: &Bench, number: u32, what: &str, byte: u8) -> Result<(), String> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/lun.py");
-    let mut command = Command::new("python3");
-    command.args([script, &bench.url(number), HOST_A, what, &byte.to_string()]);
-    with_secret(&mut command, Some(&bench.client.secret("a")));
-    let (ok, text) = run(&mut command);
+    let (ok, text) = run(&mut lun_tool(bench, ("a", HOST_A), number, what, byte));
     if ok { Ok(()) } else { Err(text) }
 }
 

@@ -1,5 +1,6 @@
-# Writes or checks the first MiB of a LUN through libiscsi: URL INITIATOR write|read BYTE; CHAP from
+# Writes or checks the first MiB of a LUN through libiscsi: URL INITIATOR write|churn|read BYTE; CHAP from
 # LIBISCSI_CHAP_USERNAME and LIBISCSI_CHAP_PASSWORD. Exit 0: done, or the bytes are those; 1: not; 2: no session.
+# churn says "writing" after the first write, and writes on until one fails.
 import ctypes, glob, os, sys
 
 lib = ctypes.CDLL(sorted(glob.glob("/usr/lib/*/libiscsi.so.*") + glob.glob("/usr/lib/libiscsi.so.*"))[0])
@@ -34,9 +35,17 @@ if call("iscsi_full_connect_sync", number, pointer, text, number)(context, porta
 
 address, length = ctypes.c_uint64, ctypes.c_uint32
 flags = [number] * 5
-if sys.argv[3] == "write":
+if sys.argv[3] in ("write", "churn"):
     write = call("iscsi_write16_sync", ctypes.POINTER(Task), pointer, number, address, text, length, number, *flags)
-    task = write(context, lun, 0, bytes([byte]) * BLOCK * COUNT, BLOCK * COUNT, BLOCK, 0, 0, 0, 0, 0)
+    data = bytes([byte]) * BLOCK * COUNT
+    task = write(context, lun, 0, data, BLOCK * COUNT, BLOCK, 0, 0, 0, 0, 0)
+    is_good = lambda: sys.argv[3] == "churn" and task and task.contents.status == 0
+    if is_good():
+        print("writing", flush=True)
+        sys.stdout = sys.stderr  # for what ends it
+    while is_good():
+        call("scsi_free_scsi_task", None, ctypes.POINTER(Task))(task)
+        task = write(context, lun, 0, data, BLOCK * COUNT, BLOCK, 0, 0, 0, 0, 0)
 else:
     read = call("iscsi_read16_sync", ctypes.POINTER(Task), pointer, number, address, length, number, *flags)
     task = read(context, lun, 0, BLOCK * COUNT, BLOCK, 0, 0, 0, 0, 0)

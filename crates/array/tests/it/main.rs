@@ -7,5 +7,6 @@ mod away;
 mod bench;
 mod contents;
 mod hosts;
+mod in_flight;
 mod restart;
 mod sets;

@@ -98,7 +98,9 @@ pub struct ArrayServe {
     /// Serve iSCSI at this address too; port 0 takes a free one (`umbra pool status` tells which)
     #[arg(long, value_name = "ADDR:PORT")]
     pub listen: Vec<SocketAddr>,
-    /// Tell hosts that discover the array this address instead of those of --listen: for networks that translate addresses
+    /// Tell hosts that discover the array this address instead of that of --listen: for networks that translate addresses
+    ///
+    /// One for each --listen, in the same order, or none.
     #[arg(long, value_name = "HOST:PORT", requires = "listen")]
     pub advertise: Vec<String>,
     /// Microseconds that a thread which serves hosts keeps its processor for the next command before it sleeps; 0: it sleeps at once [default: 50]

@@ -6,7 +6,7 @@ use std::{
     fs,
     io::{ErrorKind, Read},
     os::{
-        fd::OwnedFd,
+        fd::{AsRawFd, OwnedFd},
         unix::{
             fs::{FileExt, OpenOptionsExt},
             net::UnixStream,
@@ -105,7 +105,7 @@ fn a_read_over_the_end_of_the_file_is_an_error_and_keeps_what_it_read() {
 }
 
 #[test]
-fn what_is_read_here_and_now_is_whole_or_left_as_it_was() {
+fn what_is_read_here_and_now_is_whole_or_the_engine_goes_on_behind_it() {
     with_both(|lab| {
         // In memory: nothing there can block.
         let file = lab.shard.file(memfd_create(c"now", MemfdFlags::CLOEXEC).unwrap());
@@ -114,12 +114,24 @@ fn what_is_read_here_and_now_is_whole_or_left_as_it_was() {
         buf.append(b"x");
         assert!(lab.shard.read_now(&file, 5, &mut buf));
         assert_eq!(&buf[..], b"x2345");
-        for past in [11, 13, 1 << 40, u64::MAX] {
+        for (past, there) in [(11, "x89"), (13, "x"), (1 << 40, "x")] {
             buf.truncate(1);
             assert!(!lab.shard.read_now(&file, past, &mut buf), "{past}");
-            assert_eq!(&buf[..], b"x");
+            assert_eq!(&buf[..], there.as_bytes());
         }
-        assert!(!lab.shard.write_now(&file, u64::MAX, b"never"));
+        // The file has grown since.
+        buf.truncate(1);
+        assert!(!lab.shard.read_now(&file, 11, &mut buf));
+        assert!(lab.shard.write_now(&file, 13, b"abcd"));
+        lab.shard.submit_read(1, &file, 13, buf);
+        let done = lab.next();
+        assert_eq!((done.result.unwrap(), &done.payload.buf().unwrap()[..]), (2, &b"x89ab"[..]));
+        // A read that began here and ends there counts as one.
+        let buf = lab.shard.buffer(5).unwrap();
+        lab.shard.read(2, &file, 14, buf);
+        let done = lab.next();
+        assert_eq!(done.result.unwrap_err().kind(), ErrorKind::UnexpectedEof);
+        assert_eq!(&done.payload.buf().unwrap()[..], b"bcd");
     });
 }
 
@@ -148,15 +160,35 @@ fn nothing_to_move_completes_at_once() {
     });
 }
 
+/// The last offset means a file's cursor to some calls of the kernel.
 #[test]
 fn offsets_that_no_file_has_are_refused() {
-    with_file(|lab, _, file| {
-        for offset in [u64::MAX, i64::MAX as u64, 1 << 63] {
-            let buf = lab.filled(b"xy");
-            lab.shard.write(1, file, offset, buf);
-            let done = lab.next();
-            assert_eq!(done.result.unwrap_err().kind(), ErrorKind::InvalidInput, "{offset}");
-            assert_eq!(done.payload.parts().unwrap().bytes(), 2);
+    with_both(|lab| {
+        let memory = memfd_create(c"refused", MemfdFlags::CLOEXEC).unwrap();
+        for fd in [scratch().1, memory] {
+            let plain = fs::File::from(fd.try_clone().unwrap());
+            plain.write_all_at(b"kept", 0).unwrap();
+            let file = lab.shard.file(fd);
+            for offset in [u64::MAX, u64::MAX - 1, i64::MAX as u64 - 3, 1 << 63] {
+                let mut pair = Parts::from(lab.filled(b"ev"));
+                pair.push(lab.filled(b"il")).unwrap();
+                let (one, room) = (lab.filled(b"evil"), lab.shard.buffer(4).unwrap());
+                lab.shard.write(1, &file, offset, pair);
+                lab.shard.write(2, &file, offset, one);
+                lab.shard.read(3, &file, offset, room);
+                for done in lab.take(3) {
+                    let bytes = done.result.map_err(|error| error.kind());
+                    assert_eq!(bytes, Err(ErrorKind::InvalidInput), "{} at {offset}", done.token);
+                    match done.token {
+                        3 => assert!(done.payload.buf().unwrap().is_empty()),
+                        _ => assert_eq!(done.payload.parts().unwrap().bytes(), 4),
+                    }
+                }
+                let mut buf = lab.shard.buffer(4).unwrap();
+                assert!(!lab.shard.read_now(&file, offset, &mut buf) && buf.is_empty());
+                assert!(!lab.shard.write_now(&file, offset, b"evil"));
+            }
+            assert_eq!(fs::read(format!("/proc/self/fd/{}", plain.as_raw_fd())).unwrap(), b"kept");
         }
     });
 }

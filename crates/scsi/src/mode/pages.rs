@@ -179,10 +179,10 @@ fn exceptions(_unit: &Unit<'_>, values: Values) -> Vec<u8> {
     body
 }
 
-const SITUA: u8 = 0x01;
 const ENABLED: u8 = 0x80;
 
-/// Two thresholds, whose resource and direction are fixed: what is available decreases, what is used increases.
+/// Two thresholds, whose resource and direction are fixed: what is available decreases, what is used increases. SITUA is
+/// zero and stays so: every nexus is told, as no choice of one would be right for hosts that know nothing of each other.
 fn provisioning(unit: &Unit<'_>, values: Values) -> Vec<u8> {
     const INCREASING: u8 = 0x01;
     let mut body = vec![0; 28];
@@ -191,10 +191,9 @@ fn provisioning(unit: &Unit<'_>, values: Values) -> Vec<u8> {
         Values::Default => Thresholds::default(),
         Values::Changeable => {
             let any = Threshold { enabled: true, sets: u32::MAX };
-            Thresholds { single_nexus: true, available: any, used: any }
+            Thresholds { available: any, used: any }
         }
     };
-    body[0] = if thresholds.single_nexus { SITUA } else { 0 };
     describe(&mut body[threshold::AVAILABLE_AT - 4..], thresholds.available);
     describe(&mut body[threshold::USED_AT - 4..], thresholds.used);
     if values != Values::Changeable {
@@ -214,9 +213,6 @@ fn describe(descriptor: &mut [u8], threshold: Threshold) {
 fn apply_provisioning(page: &[u8], state: &mut ModeState) {
     let threshold = |at: usize| Threshold { enabled: page[at] & ENABLED != 0, sets: be32(page, at + 4) };
     debug_assert_eq!(usize::from(be16(page, 2)) + 4, page.len());
-    state.thresholds = Thresholds {
-        single_nexus: page[4] & SITUA != 0,
-        available: threshold(threshold::AVAILABLE_AT),
-        used: threshold(threshold::USED_AT),
-    };
+    state.thresholds =
+        Thresholds { available: threshold(threshold::AVAILABLE_AT), used: threshold(threshold::USED_AT) };
 }

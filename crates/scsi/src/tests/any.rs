@@ -23,6 +23,7 @@ proptest! {
         let plan = with_unit(set_up, |unit| plan(&bytes, unit));
         if let Ok(
             Plan::Read(extent)
+            | Plan::ReadMedium(extent)
             | Plan::Write { extent, .. }
             | Plan::Verify { extent, .. }
             | Plan::WriteVerify { extent, .. }

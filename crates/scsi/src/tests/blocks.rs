@@ -20,6 +20,9 @@ fn reads_and_writes_of_every_size_name_the_same_blocks() {
         if write.len() > 6 {
             write[1] = 0x08;
             assert_eq!(decode(&write), Ok(Plan::Write { extent, durability: Durability::BeforeStatus }));
+            let mut read = bytes.to_vec();
+            read[1] = 0x08;
+            assert_eq!(decode(&read), Ok(Plan::ReadMedium(extent)), "{read:x?}");
         }
     }
     assert_eq!(decode(&[0x08, 0, 0, 0, 0, 0]), Ok(Plan::Read(Extent { lba: 0, blocks: 256 })));

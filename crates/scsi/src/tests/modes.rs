@@ -95,13 +95,13 @@ fn thresholds_are_set_by_their_page_and_shown_again() {
     assert_eq!(current[..5], [0x5c, 2, 0, 28, 0]);
     assert_eq!(current[16..], [0x00, 1, 0, 0, 0, 0, 0, 0, 0x01, 2, 0, 0, 0, 0, 0, 0]);
     let changeable = mode_sense(0x1c, 2, 1).unwrap();
-    assert_eq!(changeable[4], 1);
+    assert_eq!(changeable[4], 0, "SITUA");
     assert_eq!(changeable[16..], [0x80, 0, 0, 0, 255, 255, 255, 255, 0x80, 0, 0, 0, 255, 255, 255, 255]);
 
     let mut list = [vec![0; 4], current].concat();
-    (list[8], list[20], list[27], list[28], list[31]) = (1, 0x80, 100, 0x81, 0);
+    (list[20], list[27], list[28], list[31]) = (0x80, 100, 0x81, 0);
     let state = with_unit(everything, |unit| mode::select(&list, Header::Six, unit)).unwrap();
-    assert!(state.thresholds.single_nexus && state.thresholds.used.enabled);
+    assert!(state.thresholds.used.enabled);
     assert_eq!((state.thresholds.available.enabled, state.thresholds.available.sets), (true, 100));
     let shown = with_unit(
         |unit| {
@@ -118,6 +118,7 @@ fn thresholds_are_set_by_their_page_and_shown_again() {
         with_unit(everything, |unit| mode::select(&list, Header::Six, unit)).unwrap_err()
     };
     let field = |at| Sense::INVALID_FIELD_IN_PARAMETER_LIST.in_list(at);
+    assert_eq!(wrong(8, 1), field(8), "one nexus only");
     assert_eq!(wrong(21, 2), field(21), "another resource");
     assert_eq!(wrong(20, 0x81), field(20), "another direction");
     assert_eq!(wrong(5, 3), field(4), "no such subpage");

@@ -1,8 +1,8 @@
-//! One promise a test, on real files.
+//! One promise a test, on real files; what blocks have to do with, for several sizes of them.
 
 use crate::{
     judge::check_closed,
-    support::{BLOCK, SECOND, cut, open, params, read, volume},
+    support::{SECOND, cut, each_size, open, open_of, params, read, volume},
 };
 use std::time::Duration;
 use umbra_base::ErrorCode;
@@ -10,49 +10,51 @@ use umbra_store::{LunStore, Mode, PoolParams, Snapshot, ThinId, ThinPoolStore};
 
 #[test]
 fn what_was_written_reads_back_and_the_rest_is_zero() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    store.create(ThinId(1)).unwrap();
-    let volume = volume(&store, 1);
-    volume.write(BLOCK - 512, &[7; 1024]).unwrap();
-    let mut expected = vec![0; 3 * BLOCK as usize];
-    expected[BLOCK as usize - 512..][..1024].fill(7);
-    assert_eq!(read(&volume, 0, expected.len()), expected);
-    assert_eq!(store.mapped_blocks(ThinId(1)).unwrap(), 2);
-    let runs = volume.mapped(0, 16 << 20).unwrap();
-    assert_eq!(
-        runs.iter().map(|run| (run.offset, run.len, run.mapped)).collect::<Vec<_>>(),
-        [(0, 2 * BLOCK, true), (2 * BLOCK, (16 << 20) - 2 * BLOCK, false)]
-    );
-    store.close().unwrap();
-    check_closed(dir.path());
+    each_size(|dir, block| {
+        let store = open_of(dir, block);
+        store.create(ThinId(1)).unwrap();
+        let volume = volume(&store, 1);
+        volume.write(block - 512, &[7; 1024]).unwrap();
+        let mut expected = vec![0; 3 * block as usize];
+        expected[block as usize - 512..][..1024].fill(7);
+        assert_eq!(read(&volume, 0, expected.len()), expected);
+        assert_eq!(store.mapped_blocks(ThinId(1)).unwrap(), 2);
+        let runs = volume.mapped(0, 16 << 20).unwrap();
+        assert_eq!(
+            runs.iter().map(|run| (run.offset, run.len, run.mapped)).collect::<Vec<_>>(),
+            [(0, 2 * block, true), (2 * block, (16 << 20) - 2 * block, false)]
+        );
+        store.close().unwrap();
+        check_closed(dir);
+    });
 }
 
 #[test]
 fn a_cut_keeps_its_content_whatever_is_written_later() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    store.create(ThinId(1)).unwrap();
-    let origin = volume(&store, 1);
-    origin.write(0, &vec![1; 4 * BLOCK as usize]).unwrap();
-    cut(&store, &[(1, 2)]);
-    let used = store.usage().data_used;
-    origin.write(0, &[2; 512]).unwrap();
-    origin.write(BLOCK, &vec![3; BLOCK as usize]).unwrap();
-    origin.discard(2 * BLOCK, BLOCK).unwrap();
-    origin.write(4 * BLOCK, &[4; 512]).unwrap();
-    let copy = volume(&store, 2);
-    assert!(read(&copy, 0, 4 * BLOCK as usize).iter().all(|byte| *byte == 1));
-    assert!(read(&copy, 4 * BLOCK, 512).iter().all(|byte| *byte == 0));
-    assert_eq!(store.usage().data_used, used + 3);
-    copy.write(3 * BLOCK, &[9; 512]).unwrap();
-    let mut merged = vec![1; BLOCK as usize];
-    merged[..512].fill(2);
-    assert_eq!(read(&origin, 0, BLOCK as usize), merged);
-    assert!(read(&origin, 2 * BLOCK, BLOCK as usize).iter().all(|byte| *byte == 0));
-    assert!(read(&origin, 3 * BLOCK, 512).iter().all(|byte| *byte == 1));
-    store.close().unwrap();
-    check_closed(dir.path());
+    each_size(|dir, block| {
+        let store = open_of(dir, block);
+        store.create(ThinId(1)).unwrap();
+        let origin = volume(&store, 1);
+        origin.write(0, &vec![1; 4 * block as usize]).unwrap();
+        cut(&store, &[(1, 2)]);
+        let used = store.usage().data_used;
+        origin.write(0, &[2; 512]).unwrap();
+        origin.write(block, &vec![3; block as usize]).unwrap();
+        origin.discard(2 * block, block).unwrap();
+        origin.write(4 * block, &[4; 512]).unwrap();
+        let copy = volume(&store, 2);
+        assert!(read(&copy, 0, 4 * block as usize).iter().all(|byte| *byte == 1));
+        assert!(read(&copy, 4 * block, 512).iter().all(|byte| *byte == 0));
+        assert_eq!(store.usage().data_used, used + 3);
+        copy.write(3 * block, &[9; 512]).unwrap();
+        let mut merged = vec![1; block as usize];
+        merged[..512].fill(2);
+        assert_eq!(read(&origin, 0, block as usize), merged);
+        assert!(read(&origin, 2 * block, block as usize).iter().all(|byte| *byte == 0));
+        assert!(read(&origin, 3 * block, 512).iter().all(|byte| *byte == 1));
+        store.close().unwrap();
+        check_closed(dir);
+    });
 }
 
 #[test]
@@ -78,28 +80,29 @@ fn pristine_and_working_come_from_one_cut() {
 
 #[test]
 fn acknowledged_writes_survive_the_death_of_the_process() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    store.create(ThinId(1)).unwrap();
-    {
-        let volume = volume(&store, 1);
-        volume.write(0, &vec![1; 3 * BLOCK as usize]).unwrap();
-        volume.discard(BLOCK, BLOCK).unwrap();
-        volume.write(5 * BLOCK + 512, &[5; 512]).unwrap();
-    }
-    drop(store);
-    let store = open(dir.path());
-    let again = volume(&store, 1);
-    assert!(read(&again, 0, BLOCK as usize).iter().all(|byte| *byte == 1));
-    assert!(read(&again, BLOCK, BLOCK as usize).iter().all(|byte| *byte == 0));
-    assert_eq!(read(&again, 5 * BLOCK + 512, 512), [5; 512]);
-    assert_eq!(store.mapped_blocks(ThinId(1)).unwrap(), 3);
-    again.write(0, &[6; 512]).unwrap();
-    drop((again, store));
-    let store = open(dir.path());
-    assert_eq!(read(&volume(&store, 1), 0, 512), [6; 512]);
-    store.close().unwrap();
-    check_closed(dir.path());
+    each_size(|dir, block| {
+        let store = open_of(dir, block);
+        store.create(ThinId(1)).unwrap();
+        {
+            let volume = volume(&store, 1);
+            volume.write(0, &vec![1; 3 * block as usize]).unwrap();
+            volume.discard(block, block).unwrap();
+            volume.write(5 * block + 512, &[5; 512]).unwrap();
+        }
+        drop(store);
+        let store = open_of(dir, block);
+        let again = volume(&store, 1);
+        assert!(read(&again, 0, block as usize).iter().all(|byte| *byte == 1));
+        assert!(read(&again, block, block as usize).iter().all(|byte| *byte == 0));
+        assert_eq!(read(&again, 5 * block + 512, 512), [5; 512]);
+        assert_eq!(store.mapped_blocks(ThinId(1)).unwrap(), 3);
+        again.write(0, &[6; 512]).unwrap();
+        drop((again, store));
+        let store = open_of(dir, block);
+        assert_eq!(read(&volume(&store, 1), 0, 512), [6; 512]);
+        store.close().unwrap();
+        check_closed(dir);
+    });
 }
 
 #[test]
@@ -143,43 +146,45 @@ fn what_does_not_exist_or_does_not_fit_is_refused() {
 
 #[test]
 fn a_full_pool_refuses_and_takes_writes_again_when_there_is_room() {
-    let dir = tempfile::tempdir().unwrap();
-    let small = PoolParams { data_bytes: 8 * BLOCK, ..params() };
-    let store = ThinPoolStore::create_or_open(dir.path(), small).unwrap();
-    store.create(ThinId(1)).unwrap();
-    let volume = volume(&store, 1);
-    volume.write(0, &vec![1; 8 * BLOCK as usize]).unwrap();
-    let error = volume.write(8 * BLOCK, &[2; 512]).unwrap_err();
-    assert_eq!(error.code(), ErrorCode::InsufficientStorage);
-    assert!(error.message().contains("thin device 1"), "{error}");
-    volume.write(0, &[3; 512]).unwrap();
-    volume.discard(0, 2 * BLOCK).unwrap();
-    volume.write(8 * BLOCK, &vec![2; BLOCK as usize + 512]).unwrap();
-    assert_eq!(read(&volume, 0, 512), [0; 512]);
-    assert_eq!(read(&volume, 9 * BLOCK, 1024), [[2; 512], [0; 512]].concat());
-    store.close().unwrap();
-    check_closed(dir.path());
+    each_size(|dir, block| {
+        let small = PoolParams { data_bytes: 8 * block, block_bytes: block, ..params() };
+        let store = ThinPoolStore::create_or_open(dir, small).unwrap();
+        store.create(ThinId(1)).unwrap();
+        let volume = volume(&store, 1);
+        volume.write(0, &vec![1; 8 * block as usize]).unwrap();
+        let error = volume.write(8 * block, &[2; 512]).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::InsufficientStorage);
+        assert!(error.message().contains("thin device 1"), "{error}");
+        volume.write(0, &[3; 512]).unwrap();
+        volume.discard(0, 2 * block).unwrap();
+        volume.write(8 * block, &vec![2; block as usize + 512]).unwrap();
+        assert_eq!(read(&volume, 0, 512), [0; 512]);
+        assert_eq!(read(&volume, 9 * block, 1024), [[2; 512], [0; 512]].concat());
+        store.close().unwrap();
+        check_closed(dir);
+    });
 }
 
 #[test]
 fn zeroing_part_of_a_block_keeps_the_rest_and_maps_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    store.create(ThinId(1)).unwrap();
-    let volume = store.open(ThinId(1), 3 * BLOCK + 1024).unwrap();
-    volume.write(0, &vec![1; 3 * BLOCK as usize + 1024]).unwrap();
-    volume.write_zeroes(BLOCK - 512, 2 * BLOCK).unwrap();
-    assert_eq!(store.mapped_blocks(ThinId(1)).unwrap(), 3);
-    let all = read(&volume, 0, 3 * BLOCK as usize + 1024);
-    let zeroes = BLOCK as usize - 512..3 * BLOCK as usize - 512;
-    assert!(all.iter().enumerate().all(|(at, byte)| *byte == u8::from(!zeroes.contains(&at))));
-    // The last block is cut short by the size, and goes as a whole.
-    volume.discard(3 * BLOCK, 1024).unwrap();
-    assert_eq!(store.mapped_blocks(ThinId(1)).unwrap(), 2);
-    volume.discard(3 * BLOCK, 512).unwrap();
-    assert_eq!(store.mapped_blocks(ThinId(1)).unwrap(), 2);
-    store.close().unwrap();
-    check_closed(dir.path());
+    each_size(|dir, block| {
+        let store = open_of(dir, block);
+        store.create(ThinId(1)).unwrap();
+        let volume = store.open(ThinId(1), 3 * block + 1024).unwrap();
+        volume.write(0, &vec![1; 3 * block as usize + 1024]).unwrap();
+        volume.write_zeroes(block - 512, 2 * block).unwrap();
+        assert_eq!(store.mapped_blocks(ThinId(1)).unwrap(), 3);
+        let all = read(&volume, 0, 3 * block as usize + 1024);
+        let zeroes = block as usize - 512..3 * block as usize - 512;
+        assert!(all.iter().enumerate().all(|(at, byte)| *byte == u8::from(!zeroes.contains(&at))));
+        // The last block is cut short by the size, and goes as a whole.
+        volume.discard(3 * block, 1024).unwrap();
+        assert_eq!(store.mapped_blocks(ThinId(1)).unwrap(), 2);
+        volume.discard(3 * block, 512).unwrap();
+        assert_eq!(store.mapped_blocks(ThinId(1)).unwrap(), 2);
+        store.close().unwrap();
+        check_closed(dir);
+    });
 }
 
 #[test]

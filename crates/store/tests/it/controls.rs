@@ -2,18 +2,39 @@
 //! out, by the finding that belongs to it.
 
 use crate::{
-    recorded::Run,
-    sim::{DATA, Faults, LOG, META},
+    recorded::{After, Run},
+    sim::{DATA, Faults, LOG, Loss, META, Replay},
 };
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 /// What a sweep of a run with these faults fails with.
 fn finding(faults: Faults) -> String {
     let run = catch_unwind(|| Run::play(1, 50, faults));
     let swept = run.and_then(|run| catch_unwind(AssertUnwindSafe(|| run.sweep(1))));
-    let panic = swept.expect_err("the sweep did not notice");
+    said(swept.expect_err("the sweep did not notice").as_ref())
+}
+
+fn said(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().cloned();
     text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap()
+}
+
+/// What fails when a run without faults is recovered from with these, and the recovery is lost again.
+fn finding_in_a_recovery(faults: Faults) -> String {
+    let run = Run::play(1, 50, Faults::default());
+    let mut replay = Replay::of(&run.sim);
+    let mut moments = (run.devices[&1].made.1..=run.sim.moment()).step_by(8);
+    let found = moments.find_map(|moment| {
+        replay.advance(moment);
+        let disk = replay.image(Loss::Process);
+        disk.set_faults(faults);
+        let after = After::loss(moment, Loss::Process);
+        catch_unwind(AssertUnwindSafe(|| run.sweep_recovery(&disk, after))).err()
+    });
+    said(found.expect("no recovery was found out").as_ref())
 }
 
 fn must_be_found_out(faults: Faults, word: &str) {
@@ -29,6 +50,12 @@ fn a_flush_of_the_data_that_is_dropped_is_found_out() {
 #[test]
 fn a_flush_of_the_metadata_that_is_dropped_is_found_out() {
     must_be_found_out(Faults { lying_flush: Some(META), ..Faults::default() }, "is lost");
+}
+
+#[test]
+fn a_flush_of_the_data_that_a_recovery_drops_is_found_out() {
+    let finding = finding_in_a_recovery(Faults { lying_flush: Some(DATA), ..Faults::default() });
+    assert!(finding.contains("holds"), "it was found out by something else: {finding}");
 }
 
 #[test]

@@ -2,9 +2,9 @@
 //! what is read is right, nothing panics, and the next opening finds everything that was promised.
 
 use crate::{
-    judge::Judges,
+    judge::{Judges, check_image},
     recorded::{After, May, NEVER, PER_BLOCK, Promise, Run},
-    sim::{DATA, Failure, Faults, How, Loss},
+    sim::{DATA, Failure, Faults, How, Loss, META},
 };
 use std::{
     io::ErrorKind,
@@ -53,14 +53,31 @@ fn short_run(run: &mut Run) {
     run.change(2, 3 * PER_BLOCK, 150, 29);
     run.change(2, PER_BLOCK, PER_BLOCK, 0);
     run.write_atomic(1, 2 * PER_BLOCK, 200, 30);
+    run.write_zeroes(1, 5 * PER_BLOCK - 30, 60);
+}
+
+/// A run that ends with a clean stop, which has something of everything to commit.
+fn closing_run(run: &mut Run) {
+    run.change(1, 0, 10, 21);
+    run.change(1, 5 * PER_BLOCK, 40, 22);
+    run.change(2, 130, 1, 23);
+    run.write_zeroes(2, 0, 2 * PER_BLOCK - 20);
+    run.write_atomic(1, 100, 200, 24);
+    if run.close() {
+        // Nothing waits for a flush any more, and anyone may have the pool (A4).
+        let after = After::loss(run.sim.moment(), Loss::MachineNone);
+        let disk = run.sim.after(after.moment, Loss::MachineNone);
+        check_image(disk.content(META).bytes(), Judges::Ours, 0);
+        run.check(&disk, after, Judges::Ours);
+    }
 }
 
 /// The run with one failure, and what is found afterwards. Returns how many operations of the disk there were.
-fn run_with(prepared: &Run, failure: Option<Failure>) -> usize {
+fn run_with(prepared: &Run, what: fn(&mut Run), failure: Option<Failure>) -> usize {
     let mut run = prepared.going_on(Faults { failure, ..Faults::default() });
     run.may = if failure.is_some() { May::Fail } else { May::Succeed };
     if run.store.is_some() {
-        short_run(&mut run);
+        what(&mut run);
     }
     let operations = run.sim.operations();
     run.sim.set_faults(Faults::default());
@@ -88,11 +105,16 @@ fn run_with(prepared: &Run, failure: Option<Failure>) -> usize {
 
 fn at_every_operation(how: How) {
     let prepared = prepared();
-    let operations = run_with(&prepared, None);
-    assert!(operations > 90, "only {operations} operations");
+    at_every_operation_of(&prepared, (short_run, 90), how);
+    at_every_operation_of(&prepared, (closing_run, 40), how);
+}
+
+fn at_every_operation_of(prepared: &Run, (what, least): (fn(&mut Run), usize), how: How) {
+    let operations = run_with(prepared, what, None);
+    assert!(operations > least, "only {operations} operations");
     for at in 0..operations {
         let failure = Failure { at, how };
-        let met = catch_unwind(AssertUnwindSafe(|| run_with(&prepared, Some(failure))));
+        let met = catch_unwind(AssertUnwindSafe(|| run_with(prepared, what, Some(failure))));
         match met {
             Ok(met) => assert!(met > at, "operation {at} never came"),
             Err(panic) => {

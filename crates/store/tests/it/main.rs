@@ -9,6 +9,7 @@
 mod basics;
 mod controls;
 mod cores;
+mod cost;
 mod damage;
 mod devices;
 mod direct;
@@ -20,6 +21,8 @@ mod holds;
 mod holes;
 mod instant;
 mod judge;
+mod large_blocks;
+mod log;
 mod model;
 mod overlap;
 mod reaper;
@@ -29,4 +32,9 @@ mod sim;
 mod space;
 mod support;
 mod sweep;
+mod watch;
 mod whole;
+
+/// So that tests can say what allocates and what does not.
+#[global_allocator]
+static ALLOCATOR: umbra_sys::counting::Counting = umbra_sys::counting::Counting;

@@ -109,7 +109,12 @@ impl World {
                 let bytes = &mut self.devices.get_mut(&id).unwrap().bytes;
                 bytes.resize((bytes.len() + sectors * 512).min(SECTORS * 512), 0);
             }
-            Op::Discard { device, at, len } => self.discard(device, at, len),
+            Op::Discard { device, at, len } => {
+                self.zero(device, at, len, |volume, at, len| volume.discard(at, len))
+            }
+            Op::WriteZeroes { device, at, len } => {
+                self.zero(device, at, len, |volume, at, len| volume.write_zeroes(at, len));
+            }
             Op::Cut { first, count } => self.cut(first, count),
             Op::Delete { device } => {
                 let Some(id) = self.pick(device) else { return };
@@ -181,10 +186,11 @@ impl World {
         }
     }
 
-    fn discard(&mut self, device: usize, at: usize, len: usize) {
+    /// By either call that makes zeroes of a range.
+    fn zero(&mut self, device: usize, at: usize, len: usize, how: fn(&dyn Volume, u64, u64) -> Result<()>) {
         let Some(id) = self.pick(device) else { return };
         let Range { start: from, end: to } = self.devices[&id].range(at, len);
-        if let Err(error) = self.volume(id).discard(from as u64, (to - from) as u64) {
+        if let Err(error) = how(&*self.volume(id), from as u64, (to - from) as u64) {
             // Zeroing the edge of a shared block takes a new one.
             return self.take_what_is_there(id, from..to, 0, &error);
         }

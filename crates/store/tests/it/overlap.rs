@@ -1,7 +1,7 @@
 //! Losses while writers, commits and failures meet.
 
 use crate::{
-    recorded::{BLOCK, PER_BLOCK, Run, SIZE, Span, Version, open},
+    recorded::{BLOCK, PER_BLOCK, Run, SIZE, Span, Version, density, open},
     sim::{DATA, Failure, Faults, How, LOG, Loss, META, Operation, SECTOR, Sim},
 };
 use std::{
@@ -71,7 +71,7 @@ fn losses_while_writers_and_commits_overlap_keep_what_was_promised() {
         let device = run.device(id);
         changes.into_iter().for_each(|(at, version)| device.sectors[at].push(version));
     }
-    run.sweep(run.sim.moment() / 150 + 1);
+    run.sweep(run.sim.moment() / (150 * density()) + 1);
 }
 
 /// What is written while a commit is on its way stands in the log's next segment; after a loss of the process in

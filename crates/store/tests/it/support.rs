@@ -6,12 +6,27 @@ use umbra_store::{
 };
 
 pub const BLOCK: u64 = 64 << 10;
+/// Blocks that any pool must do with: the least, no power of two, as much as is copied at a time, somewhat more.
+const BLOCK_SIZES: [u64; 4] = [BLOCK, 192 << 10, 1 << 20, (1 << 20) + BLOCK];
 pub const SECOND: Duration = Duration::from_secs(1);
 
 /// A pool that commits only when it is asked to, and does not wait for room.
 pub fn params() -> PoolParams {
     let thresholds = Thresholds { full_wait: Duration::ZERO, ..Thresholds::default() };
     PoolParams { background: Background::Off, devices: 16, thresholds, ..PoolParams::new(64 << 20) }
+}
+
+/// Tries a promise on pools with blocks of each of these sizes, each in a folder of its own.
+pub fn each_size(promise: impl Fn(&Path, u64)) {
+    for block in BLOCK_SIZES {
+        eprintln!("blocks of {block} bytes");
+        promise(tempfile::tempdir().unwrap().path(), block);
+    }
+}
+
+/// A pool with blocks of that size.
+pub fn open_of(dir: &Path, block_bytes: u64) -> ThinPoolStore {
+    ThinPoolStore::create_or_open(dir, PoolParams { block_bytes, ..params() }).unwrap()
 }
 
 pub fn open(dir: &Path) -> ThinPoolStore {

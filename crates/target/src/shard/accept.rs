@@ -181,8 +181,11 @@ impl Peer {
     }
 }
 
+/// A host that came by IPv4 to a listener for both is told, and counted, by its IPv4 address. Scopes of IPv6 mean nothing
+/// to others and go.
 fn internet(address: SocketAddrAny) -> Option<SocketAddr> {
-    address.try_into().ok()
+    let address = SocketAddr::try_from(address).ok()?;
+    Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
 }
 
 /// Whether the process at the other end runs as root or as we do (design X1).

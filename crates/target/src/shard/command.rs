@@ -10,14 +10,12 @@ use crate::slot::{Slot, Viewpoint, lock};
 use crate::slow::{self, Job, Viewer};
 use crate::unit::LogicalUnit;
 use std::sync::{Arc, Mutex};
-use umbra_iscsi::pdu::Lun;
 use umbra_iscsi::target::Command;
 use umbra_ring::{Buf, NoBuffer};
 use umbra_scsi::copy::Operations;
 use umbra_scsi::limits::BLOCK;
 use umbra_scsi::{
-    Absence, Durability, Extent as Blocks, Plan, Refusal, Select, Sense, SenseFormat, WriteCache, admit,
-    mode, plan, plan_missing, report, status,
+    Durability, Extent as Blocks, Plan, Refusal, Sense, SenseFormat, WriteCache, admit, mode, plan, status,
 };
 
 const ORDERED: u8 = 2;
@@ -154,7 +152,7 @@ impl<U: LogicalUnit> Server<U> {
 
     fn carry_out(&mut self, at: Addressed<U>, plan: Plan) -> Result<(), NotYet> {
         let outcome = match plan {
-            Plan::Read(blocks) => return self.read(at, blocks),
+            Plan::Read(blocks) | Plan::ReadMedium(blocks) => return self.read(at, plan, blocks),
             Plan::Write { extent, durability } => return self.write(at, extent, durability),
             Plan::Flush => {
                 self.flush_for(at);
@@ -196,32 +194,6 @@ impl<U: LogicalUnit> Server<U> {
         Ok(())
     }
 
-    /// A command to a LUN at which there is nothing (LUN 0 always answers, design A1).
-    fn answer_for_nobody(&mut self, c: usize, command: &Command) {
-        let absence = if command.lun.number() == Some(0) { Absence::LunZero } else { Absence::Other };
-        let outcome = match plan_missing(&command.cdb, absence) {
-            Ok(Plan::ReportLuns { select, allocation }) => {
-                Outcome::reply(self.report_luns(c, select, allocation))
-            }
-            Ok(Plan::Reply(bytes)) => Outcome::reply(bytes),
-            Ok(_) => Outcome::check(Sense::LOGICAL_UNIT_NOT_SUPPORTED, SenseFormat::Fixed),
-            Err(sense) => Outcome::check(sense, SenseFormat::Fixed),
-        };
-        self.answer(c, command.tag, outcome, None);
-    }
-
-    /// The LUNs of now; a session that was told all of them knows the numbers that are gone no more (design A1).
-    fn report_luns(&mut self, c: usize, select: Select, allocation: usize) -> Vec<u8> {
-        let conn = &mut self.conns[c];
-        let Some(nexus) = &mut conn.nexus else { return Vec::new() };
-        if select == Select::All && report::luns_bytes(nexus.luns.len()) <= allocation {
-            nexus.host.forget_session(conn.id);
-            nexus.attentions.values_mut().for_each(|attentions| attentions.luns_reported());
-        }
-        let fields = nexus.luns.keys().filter_map(|number| Lun::from_number(*number)).map(|lun| lun.0);
-        report::luns(fields, select, allocation)
-    }
-
     /// The copies of a nexus at a unit.
     fn copies(&mut self, at: &Addressed<U>) -> Arc<Mutex<Operations>> {
         let nexus = self.conns[at.c].nexus.as_mut();
@@ -254,7 +226,7 @@ impl<U: LogicalUnit> Server<U> {
     }
 
     /// Reads no more than the initiator takes.
-    fn read(&mut self, at: Addressed<U>, blocks: Blocks) -> Result<(), NotYet> {
+    fn read(&mut self, at: Addressed<U>, plan: Plan, blocks: Blocks) -> Result<(), NotYet> {
         let asked = u64::from(at.command.read_length).next_multiple_of(BLOCK);
         let len = blocks.bytes().min(asked);
         if len == 0 {
@@ -267,8 +239,11 @@ impl<U: LogicalUnit> Server<U> {
             return Err(NotYet::Memory(Queued { command: at.command, data: at.data }));
         };
         self.extents.clear();
-        let Some(ticket) = at.slot.unit.direct_read(blocks.offset(), len, &mut self.extents) else {
-            self.call(Addressed { data: Some(buf), ..at }, Plan::Read(blocks), Work::Elsewhere);
+        // Whether anything is unflushed is not known here; few reads ask for the medium, and a flush of nothing is short.
+        let direct = matches!(plan, Plan::Read(_))
+            .then(|| at.slot.unit.direct_read(blocks.offset(), len, &mut self.extents));
+        let Some(ticket) = direct.flatten() else {
+            self.call(Addressed { data: Some(buf), ..at }, plan, Work::Elsewhere);
             return Ok(());
         };
         if self.read_now(&at.slot, &mut buf) {
@@ -297,14 +272,12 @@ impl<U: LogicalUnit> Server<U> {
         if let Some(inside) = at.slot.state.exclusion.try_enter(self.number) {
             self.extents.clear();
             match at.slot.unit.direct_write(offset, len, &mut self.extents) {
-                Some(ticket)
-                    if durability == Durability::Cached
-                        && self.write_now(&at.slot, &data[..len as usize]) =>
-                {
+                Some(ticket) if self.write_now(&at.slot, &data[..len as usize]) => {
                     let finished = at.slot.unit.finish(ticket, true);
                     at.slot.state.exclusion.leave(inside);
                     if finished.is_ok() {
-                        self.answer(at.c, at.command.tag, Outcome::good().taking(at.takes), None);
+                        drop(data);
+                        self.written(at, durability);
                         return Ok(());
                     }
                     // The other door waits for room, or says what is wrong.
@@ -319,6 +292,15 @@ impl<U: LogicalUnit> Server<U> {
             }
         }
         self.change(Addressed { data: Some(data), ..at }, Plan::Write { extent: blocks, durability })
+    }
+
+    /// A write is done here and now.
+    fn written(&mut self, at: Addressed<U>, durability: Durability) {
+        if durability == Durability::Cached {
+            return self.answer(at.c, at.command.tag, Outcome::good().taking(at.takes), None);
+        }
+        let t = self.add(at, Work::Elsewhere);
+        self.make_durable(t, Outcome::good());
     }
 
     /// Whether the ring has room for a command beside the sockets', which find room always.
@@ -381,7 +363,11 @@ impl<U: LogicalUnit> Server<U> {
         let token = token(Kind::Call, t, 0);
         let long = matches!(
             job.plan,
-            Plan::Read(_) | Plan::Verify { .. } | Plan::LbaStatus { .. } | Plan::PersistentReserveOut(_)
+            Plan::Read(_)
+                | Plan::ReadMedium(_)
+                | Plan::Verify { .. }
+                | Plan::LbaStatus { .. }
+                | Plan::PersistentReserveOut(_)
         );
         match task.work {
             Work::Elsewhere if long => {

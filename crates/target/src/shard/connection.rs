@@ -167,7 +167,11 @@ impl<U: LogicalUnit> Server<U> {
             (conn.head, conn.out_bytes) = (None, 0);
         }
         let said = conn.out_bytes == 0 && conn.sending.is_none();
-        if (said || mute || now >= since + LINGER) && !std::mem::replace(&mut conn.shut, true) {
+        if (said || mute || has_lingered(since, now)) && !std::mem::replace(&mut conn.shut, true) {
+            // Who hears of the end finds its reservations gone, unless something still runs under them.
+            if let Some(nexus) = conn.nexus.as_ref().filter(|_| conn.running == 0) {
+                Self::nexus_lost(&nexus.luns, &nexus.scsi);
+            }
             // What is being received or sent ends by this.
             if let Err(error) = conn.socket.shutdown() {
                 tracing::warn!(session = conn.id, %error, "a socket cannot be shut down");
@@ -197,7 +201,7 @@ impl<U: LogicalUnit> Server<U> {
         let now = self.now;
         let conn = &mut self.conns[c];
         conn.core.tick(now);
-        if conn.sending.is_some_and(|since| now >= since + SEND_TIME) {
+        if conn.sending.is_some_and(|since| takes_nothing(since, now)) {
             conn.core
                 .close(CloseReason::Socket(format!("the peer took nothing for {} s", SEND_TIME.as_secs())));
             conn.shut = conn.socket.shutdown().is_ok();
@@ -205,6 +209,16 @@ impl<U: LogicalUnit> Server<U> {
         self.transmit(c);
         self.touch(c);
     }
+}
+
+/// Whether a connection that is over since then has had its time for its last words.
+fn has_lingered(over: Instant, now: Instant) -> bool {
+    now >= over + LINGER
+}
+
+/// Whether a peer has had its time to take what its socket was given then.
+fn takes_nothing(sending: Instant, now: Instant) -> bool {
+    now >= sending + SEND_TIME
 }
 
 fn log_end<U>(conn: &Conn<U>) {
@@ -216,5 +230,25 @@ fn log_end<U>(conn: &Conn<U>) {
             tracing::info!(session = id, peer, initiator, %reason, "connection ended");
         }
         Some(reason) => tracing::warn!(session = id, peer, initiator, %reason, "connection cut"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_slow_peer_has_its_time_to_the_last_tick_and_no_longer() {
+        let tick = Duration::from_nanos(1);
+        let since = Instant::from_nanos(7_000_000_000);
+        for (is_over, time) in
+            [(takes_nothing as fn(Instant, Instant) -> bool, SEND_TIME), (has_lingered, LINGER)]
+        {
+            let due = since + time;
+            assert!(!is_over(since, since) && !is_over(since, since + (time - tick)));
+            assert!(is_over(since, due) && is_over(since, due + tick));
+        }
+        assert_eq!((SEND_TIME, LINGER), (Duration::from_secs(30), Duration::from_secs(5)));
     }
 }

@@ -6,13 +6,13 @@ use crate::config::HostLogin;
 use crate::fence::Fence;
 use crate::host::Host;
 use crate::limits::SESSIONS_PER_HOST;
-use crate::message::{Message, post};
+use crate::message::{Ending, Message, post};
 use crate::unit::LogicalUnit;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use umbra_iscsi::pdu::response::login_status;
-use umbra_iscsi::target::{Challenge, CloseReason, Initiator, Resend};
+use umbra_iscsi::target::{Challenge, Initiator, Resend};
 use umbra_ring::Account;
 use umbra_scsi::attention::Attentions;
 use umbra_scsi::reservation::{self, InitiatorPort};
@@ -100,8 +100,7 @@ impl<U: LogicalUnit> Server<U> {
                 conn.login.request = Some(request);
                 let (id, remote) = (conn.id, self.shard.remote());
                 let fence = Fence::new(move || post(&remote, Message::Enroll { id }));
-                let reason = CloseReason::TargetClosed("replaced by a new login");
-                self.common.end(&places, &reason, &fence);
+                self.common.end(&places, Ending::Replaced, &fence);
             }
             Err(NotEnrolled::TooMany) => {
                 conn.core.refuse(login_status::OUT_OF_RESOURCES, "too many sessions of this initiator");

@@ -15,6 +15,7 @@ mod accept;
 mod command;
 mod connection;
 mod durable;
+mod farewell;
 mod login;
 mod management;
 mod receive;
@@ -34,10 +35,10 @@ use durable::Flushes;
 use slab::Slab;
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
+use std::io;
 use std::sync::Arc;
 use task::Task;
 use umbra_base::{Extent, Instant};
-use umbra_iscsi::target::CloseReason;
 use umbra_ring::{Buf, BufPool, Completion, Config, Payload, Remote, Shard};
 
 /// What a token stands for; its other bits say which.
@@ -113,7 +114,7 @@ pub(crate) struct Server<U: LogicalUnit> {
 
 impl<U: LogicalUnit> Server<U> {
     /// A shard of the calling thread.
-    pub fn new(number: usize, common: &Arc<Common<U>>) -> std::io::Result<Self> {
+    pub fn new(number: usize, common: &Arc<Common<U>>) -> io::Result<Self> {
         let config = &common.config;
         let shard = Shard::new(&Config {
             backend: config.backend,
@@ -205,7 +206,7 @@ impl<U: LogicalUnit> Server<U> {
             Message::Listen { listener, portal } => self.listen(listener, portal),
             Message::Adopt(newcomer) => self.adopt(newcomer),
             Message::View { host, old, new, fence } => self.view_changed(&host, &old, &new, &fence),
-            Message::End { ids, reason, fence } => self.end(&ids, &reason, &fence),
+            Message::End { ids, ending, fence } => self.end(&ids, ending, &fence),
             Message::Clear { unit, condition, fence } => self.clear(unit, condition, &fence),
             Message::Tell { at, condition } => self.tell(at, condition),
             Message::Enroll { id } => self.with_conn(id, Self::enroll),
@@ -273,31 +274,15 @@ impl<U: LogicalUnit> Server<U> {
         }
         self.next_look = self.now + TICK;
     }
-
-    fn end(&mut self, ids: &[u64], reason: &CloseReason, fence: &Fence) {
-        for id in ids {
-            self.with_conn(*id, |server, c| {
-                let conn = &mut server.conns[c];
-                conn.core.close(reason.clone());
-                conn.fences.push(fence.clone());
-            });
-        }
-    }
-
-    fn stop(&mut self, fence: Fence) {
-        let ids: Vec<u64> = self.by_id.keys().copied().collect();
-        self.end(&ids, &CloseReason::TargetClosed("the target stops"), &fence);
-        self.stop_listening();
-        self.stopping = Some(fence);
-    }
 }
 
-/// The place of a data file among those that the ring knows; it is made known to it.
+/// The place of a unit's data file among those that the ring knows; it is made known to it.
 fn known_file<U: LogicalUnit>(
     files: &mut Vec<(Arc<File>, umbra_ring::File)>,
     shard: &mut Shard<Message<U>>,
-    file: &Arc<File>,
-) -> std::io::Result<usize> {
+    file: Option<&Arc<File>>,
+) -> io::Result<usize> {
+    let file = file.ok_or_else(|| io::Error::other("a unit planned I/O on a file that it has not"))?;
     if let Some(at) = files.iter().position(|(other, _)| Arc::ptr_eq(other, file)) {
         return Ok(at);
     }

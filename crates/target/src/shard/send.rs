@@ -97,6 +97,12 @@ impl Transmit for Outlet<'_> {
     }
 }
 
+/// Whether so many bytes for one socket are too many, with so many bytes in frames.
+fn is_too_much(waiting: usize, in_frames: usize) -> bool {
+    let scarce = in_frames > FRAME_BYTES / 3;
+    waiting > if scarce { OUTPUT_BYTES_SCARCE } else { OUTPUT_BYTES }
+}
+
 impl<U: LogicalUnit> Server<U> {
     /// Answers a command, with the data in `buf` if it has some there.
     pub(super) fn answer(&mut self, c: usize, tag: u32, outcome: Outcome, buf: Option<Buf>) {
@@ -142,8 +148,7 @@ impl<U: LogicalUnit> Server<U> {
     /// Whether so much waits for a connection's socket that its commands and requests wait too.
     pub(super) fn is_clogged(&self, c: usize) -> bool {
         let waiting = self.conns.get(c).map_or(0, |conn| conn.out_bytes);
-        let scarce = self.frames.in_use() > FRAME_BYTES / 3;
-        waiting > if scarce { OUTPUT_BYTES_SCARCE } else { OUTPUT_BYTES }
+        is_too_much(waiting, self.frames.in_use())
     }
 
     /// Gives the socket its next portion.
@@ -191,5 +196,28 @@ impl<U: LogicalUnit> Server<U> {
         // Commands and requests may have waited for this.
         self.start_commands(c);
         self.parse(c);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::{CONNECTIONS, CONNECTIONS_PER_PEER, RECEIVE_BYTES};
+
+    #[test]
+    fn less_waits_for_a_socket_where_frames_are_scarce() {
+        let plenty = FRAME_BYTES / 3;
+        for (in_frames, most) in
+            [(0, OUTPUT_BYTES), (plenty, OUTPUT_BYTES), (plenty + 1, OUTPUT_BYTES_SCARCE)]
+        {
+            assert!(!is_too_much(most, in_frames) && is_too_much(most + 1, in_frames), "{in_frames}");
+        }
+    }
+
+    /// What the limit promises: when all connections have what they may have then, frames are not used up.
+    #[test]
+    fn what_is_left_when_frames_are_scarce_is_enough_for_every_connection() {
+        let connections = CONNECTIONS + CONNECTIONS_PER_PEER;
+        assert!(connections * (OUTPUT_BYTES_SCARCE + RECEIVE_BYTES) < FRAME_BYTES);
     }
 }

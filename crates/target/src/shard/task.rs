@@ -76,23 +76,25 @@ impl<U: LogicalUnit> Task<U> {
 }
 
 impl<U: LogicalUnit> Server<U> {
-    /// Reads what is planned if it lies in one place and can be read without waiting. False: `buf` is as it was.
+    /// Reads what is planned if it lies in one place and can be read without waiting. False: the rest is still to be read.
     pub(super) fn read_now(&mut self, slot: &Slot<U>, buf: &mut Buf) -> bool {
         let [extent] = self.extents[..] else { return false };
         let Some(at) = extent.at else {
             buf.fill_zero();
             return true;
         };
-        self.known_file(slot).is_ok_and(|file| self.shard.read_now(&self.files[file].1, at, buf))
+        let file = known_file(&mut self.files, &mut self.shard, slot.file.as_ref());
+        file.is_ok_and(|file| self.shard.read_now(&self.files[file].1, at, buf))
     }
 
     /// The same for a write of `data`; false: none or some of it may be written.
     pub(super) fn write_now(&mut self, slot: &Slot<U>, data: &[u8]) -> bool {
         let [Extent { at: Some(at), .. }] = self.extents[..] else { return false };
-        self.known_file(slot).is_ok_and(|file| self.shard.write_now(&self.files[file].1, at, data))
+        let file = known_file(&mut self.files, &mut self.shard, slot.file.as_ref());
+        file.is_ok_and(|file| self.shard.write_now(&self.files[file].1, at, data))
     }
 
-    /// Reads the planned extents into `buf`.
+    /// Reads the planned extents into `buf`. If there is one, [`Server::read_now`] has begun.
     pub(super) fn read_pieces(&mut self, t: usize, buf: Buf) {
         let Some(file) = self.task_file(t) else { return self.pieces_done(t) };
         let mut rest = Some(buf);
@@ -107,7 +109,11 @@ impl<U: LogicalUnit> Server<U> {
                 Some(at) => {
                     task.pieces.push(None);
                     task.left += 1;
-                    self.shard.read(token(Kind::Piece, t, piece), &self.files[file].1, at, part);
+                    let (token, at) = (token(Kind::Piece, t, piece), at + part.len() as u64);
+                    match self.extents.len() {
+                        1 => self.shard.submit_read(token, &self.files[file].1, at, part),
+                        _ => self.shard.read(token, &self.files[file].1, at, part),
+                    }
                 }
                 None => {
                     part.fill_zero();
@@ -120,7 +126,7 @@ impl<U: LogicalUnit> Server<U> {
         }
     }
 
-    /// Writes `data` to the planned extents.
+    /// Writes `data` to the planned extents. If there is one, [`Server::write_now`] could not.
     pub(super) fn write_pieces(&mut self, t: usize, data: Buf) {
         let Some(file) = self.task_file(t) else { return self.pieces_done(t) };
         let mut rest = Some(data);
@@ -133,22 +139,20 @@ impl<U: LogicalUnit> Server<U> {
             let task = &mut self.tasks[t];
             task.pieces.push(None);
             task.left += 1;
-            let at = extent.at.unwrap_or(u64::MAX);
-            self.shard.write(token(Kind::Piece, t, piece), &self.files[file].1, at, part);
+            // No file has such a byte: the ring refuses it.
+            let (token, at) = (token(Kind::Piece, t, piece), extent.at.unwrap_or(u64::MAX));
+            match self.extents.len() {
+                1 => self.shard.submit_write(token, &self.files[file].1, at, part),
+                _ => self.shard.write(token, &self.files[file].1, at, part),
+            }
         }
     }
 
     /// The place among [`Server::files`] of the file of a task's unit; without one the task has failed.
     fn task_file(&mut self, t: usize) -> Option<usize> {
-        let slot = self.tasks[t].slot.clone();
-        self.known_file(&slot).map_err(|error| self.tasks[t].failed = Some(error)).ok()
-    }
-
-    fn known_file(&mut self, slot: &Slot<U>) -> io::Result<usize> {
-        match &slot.file {
-            Some(file) => known_file(&mut self.files, &mut self.shard, file),
-            None => Err(io::Error::other("a unit planned I/O on a file that it has not")),
-        }
+        let task = &mut self.tasks[t];
+        let file = known_file(&mut self.files, &mut self.shard, task.slot.file.as_ref());
+        file.map_err(|error| task.failed = Some(error)).ok()
     }
 
     pub(super) fn piece_done(

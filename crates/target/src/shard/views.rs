@@ -1,15 +1,19 @@
-//! A change of what a host sees, as its sessions on this shard live through it.
+//! What a host sees, and where it sees nothing; a change of that, as its sessions on this shard live through it.
 //!
 //! What always holds (design A1): from the moment that the change is heard, no command of the host begins at a LUN that
-//! went; the fence falls when none that began before runs any more. Sessions are told by unit attentions.
+//! went; the fence falls when none that began before runs any more. Sessions are told by unit attentions, at
+//! LUN 0 also where nothing is: a host without LUNs has no other place to hear of its first.
 
 use super::Server;
 use crate::fence::Fence;
 use crate::host::Host;
+use crate::outcome::Outcome;
 use crate::slot::{LunMap, Slot};
 use crate::unit::LogicalUnit;
 use std::sync::Arc;
-use umbra_scsi::Sense;
+use umbra_iscsi::pdu::Lun;
+use umbra_iscsi::target::Command;
+use umbra_scsi::{Absence, Plan, Select, Sense, SenseFormat, plan_missing, report};
 
 impl<U: LogicalUnit> Server<U> {
     pub(super) fn view_changed(
@@ -64,6 +68,45 @@ impl<U: LogicalUnit> Server<U> {
                 attentions.post(Sense::REPORTED_LUNS_CHANGED);
             }
         }
+        if inventory_changed && !new.contains_key(&0) {
+            nexus.attentions.entry(0).or_default().post(Sense::REPORTED_LUNS_CHANGED);
+        }
+    }
+
+    /// A command to a LUN at which there is nothing (LUN 0 always answers, design A1).
+    pub(super) fn answer_for_nobody(&mut self, c: usize, command: &Command) {
+        let is_zero = command.lun.number() == Some(0);
+        let absence = if is_zero { Absence::LunZero } else { Absence::Other };
+        if is_zero && let Some(told) = self.attention_of_nobody(c, command) {
+            return self.answer(c, command.tag, Outcome::check(told, SenseFormat::Fixed), None);
+        }
+        let outcome = match plan_missing(&command.cdb, absence) {
+            Ok(Plan::ReportLuns { select, allocation }) => {
+                Outcome::reply(self.report_luns(c, select, allocation))
+            }
+            Ok(Plan::Reply(bytes)) => Outcome::reply(bytes),
+            Ok(_) => Outcome::check(Sense::LOGICAL_UNIT_NOT_SUPPORTED, SenseFormat::Fixed),
+            Err(sense) => Outcome::check(sense, SenseFormat::Fixed),
+        };
+        self.answer(c, command.tag, outcome, None);
+    }
+
+    /// What a session waits to be told at a LUN 0 at which there is nothing.
+    fn attention_of_nobody(&mut self, c: usize, command: &Command) -> Option<Sense> {
+        let nexus = self.conns[c].nexus.as_mut()?;
+        nexus.attentions.get_mut(&0)?.interrupt(command.cdb[0])
+    }
+
+    /// The LUNs of now; a session that was told all of them knows the numbers that are gone no more (design A1).
+    pub(super) fn report_luns(&mut self, c: usize, select: Select, allocation: usize) -> Vec<u8> {
+        let conn = &mut self.conns[c];
+        let Some(nexus) = &mut conn.nexus else { return Vec::new() };
+        if select == Select::All && report::luns_bytes(nexus.luns.len()) <= allocation {
+            nexus.host.forget_session(conn.id);
+            nexus.attentions.values_mut().for_each(|attentions| attentions.luns_reported());
+        }
+        let fields = nexus.luns.keys().filter_map(|number| Lun::from_number(*number)).map(|lun| lun.0);
+        report::luns(fields, select, allocation)
     }
 }
 

@@ -52,6 +52,33 @@ fn an_initiator_that_resends_has_a_write_cache_and_flushes_itself() {
 }
 
 #[test]
+fn a_read_from_the_medium_flushes_what_was_cached_first() {
+    let lab = Lab::new();
+    let unit = unit();
+    lab.set(HOST_A, &[(0, &unit, Access::ReadWrite)]);
+    lab.set(HOST_B, &[(0, &unit, Access::ReadWrite)]);
+    let mut writer = lab.login_with(HOST_A, &[("X-io.umbra.Resend", "Yes")]);
+    // That it has no cache itself says nothing of the other.
+    let mut reader = lab.login(HOST_B);
+    let reads: [&[u8]; 3] = [
+        &[0x28, 0x08, 0, 0, 0, 0, 0, 0, 2, 0],
+        &[0xa8, 0x08, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0],
+        &[0x88, 0x08, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0],
+    ];
+    for (n, fua) in reads.iter().enumerate() {
+        let data = [n as u8 + 1; 1024];
+        assert!(writer.write(0, 0, &data).is_good());
+        assert_eq!(reader.read(0, 0, 2).data, data);
+        assert_eq!(unit.flushes(), n, "without FUA");
+        assert_eq!(reader.run(0, fua, None, 1024).data, data);
+        assert_eq!(unit.flushes(), n + 1, "FUA {fua:x?}");
+    }
+    unit.fail(Some(Failure::Io));
+    assert_eq!(reader.run(0, reads[0], None, 1024).sense, [3, 0x0c, 0], "the medium has not all of it");
+    assert!(reader.read(0, 0, 2).is_good());
+}
+
+#[test]
 fn failures_of_a_unit_have_their_sense_and_harm_nothing_else() {
     let lab = Lab::new();
     let unit = unit();
@@ -129,4 +156,29 @@ fn a_burst_that_ends_in_a_short_piece_is_followed_by_the_next() {
     let data: Vec<u8> = (0..40 * 512).map(|at| (at / 100) as u8).collect();
     assert!(raw.write_solicited(0, 0, &data, 4096).is_good());
     assert_eq!(raw.read(0, 0, 40).data, data);
+}
+
+/// SBC-3 section 5.10 lets a target whose medium is never removed take both, which then change nothing: no host keeps
+/// anything from another by it.
+#[test]
+fn preventing_the_removal_of_a_medium_that_cannot_be_removed_is_taken_and_changes_nothing() {
+    const ALLOW: [u8; 6] = [0x1e, 0, 0, 0, 0, 0];
+    const PREVENT: [u8; 6] = [0x1e, 0, 0, 0, 1, 0];
+    let lab = Lab::new();
+    let unit = unit();
+    lab.set(HOST_A, &[(0, &unit, Access::ReadWrite)]);
+    lab.set(HOST_B, &[(0, &unit, Access::ReadWrite)]);
+    let (mut a, mut b) = (lab.login(HOST_A), lab.login(HOST_B));
+    assert_eq!(a.run(0, &[0x12, 0, 0, 0, 36, 0], None, 36).data[1] & 0x80, 0, "RMB: not removable");
+    for cdb in [PREVENT, PREVENT, ALLOW, ALLOW, PREVENT] {
+        assert!(a.run(0, &cdb, None, 0).is_good(), "{cdb:x?}");
+    }
+    assert!(b.write(0, 0, &[1; 512]).is_good() && b.run(0, &ALLOW, None, 0).is_good());
+    // An eject is refused whether it is prevented or not; a stop is a flush.
+    assert_eq!(b.run(0, &[0x1b, 0, 0, 0, 2, 0], None, 0).sense, [5, 0x24, 0]);
+    assert!(b.run(0, &[0x1b, 0, 0, 0, 0, 0], None, 0).is_good());
+    // Its LUN can be taken away all the same.
+    lab.set(HOST_A, &[]);
+    assert_eq!(a.test_unit_ready(0).sense, [6, 0x3f, 0x0e]);
+    assert_eq!(a.test_unit_ready(0).sense, [5, 0x25, 0]);
 }

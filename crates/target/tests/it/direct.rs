@@ -1,6 +1,6 @@
 //! The direct door: I/O that shards carry out themselves.
 
-use crate::filed::{FiledUnit, PIECE};
+use crate::filed::FiledUnit;
 use crate::lab::{HOST_A, HOST_B, Lab, TARGET, eventually};
 use crate::raw::Raw;
 use std::sync::Arc;
@@ -98,17 +98,62 @@ fn several_hosts_find_what_they_wrote_on_plain_calls() {
     several_hosts_on_several_shards(Backend::Plain);
 }
 
+/// A host whose writes wait for a flush, and one whose writes need none.
+fn through_and_back(lab: &Lab<FiledUnit>, unit: &Arc<FiledUnit>) -> [Raw; 2] {
+    lab.set(HOST_A, &[(0, unit, Access::ReadWrite)]);
+    [lab.login(HOST_A), lab.login_with(HOST_A, &[("X-io.umbra.Resend", "Yes")])]
+}
+
 #[test]
 fn a_write_that_the_direct_door_loses_is_done_at_the_other() {
     let (lab, unit) = lab(Backend::Auto, 1);
-    lab.set(HOST_A, &[(0, &unit, Access::ReadWrite)]);
-    let mut raw = lab.login(HOST_A);
+    let hosts = through_and_back(&lab, &unit);
     unit.unlucky.store(true, SeqCst);
-    let data: Vec<u8> = (0..40 * 512_u32).map(|i| (i / 7) as u8).collect();
-    assert!(raw.write(0, 3, &data).is_good());
-    assert_eq!((unit.called.load(SeqCst), unit.out.load(SeqCst)), (1, 0));
-    assert!(data.len() as u64 > 2 * PIECE);
-    assert!(raw.read(0, 3, 40).data == data);
+    let mut called = 0;
+    for mut raw in hosts {
+        // In one piece, which is written here and now, and in several.
+        for blocks in [1, 40] {
+            called += 1;
+            let data: Vec<u8> = (0..blocks * 512).map(|i| (i / 7 + called) as u8).collect();
+            assert!(raw.write(0, 3, &data).is_good());
+            assert_eq!((unit.called.load(SeqCst), unit.out.load(SeqCst)), (called, 0));
+            assert!(raw.read(0, 3, blocks as u8).data == data);
+        }
+    }
+}
+
+#[test]
+fn what_is_planned_nowhere_reads_as_zeroes_and_is_written_at_the_other_door() {
+    for backend in [Backend::Auto, Backend::Plain] {
+        let (lab, unit) = lab(backend, 1);
+        for mut raw in through_and_back(&lab, &unit) {
+            for blocks in [1, 40] {
+                let data = vec![blocks; usize::from(blocks) * 512];
+                unit.placeless.store(true, SeqCst);
+                let called = unit.called.load(SeqCst);
+                assert!(raw.write(0, 3, &data).is_good());
+                assert_eq!((unit.called.load(SeqCst), unit.out.load(SeqCst)), (called + 1, 0));
+                assert!(raw.read(0, 3, blocks).data.iter().all(|byte| *byte == 0));
+                unit.placeless.store(false, SeqCst);
+                assert!(raw.read(0, 3, blocks).data == data);
+                assert!(raw.read(0, 3 + blocks, 1).data == [0; 512], "nothing went anywhere else");
+            }
+            assert!(raw.write(0, 3, &[0; 40 * 512]).is_good());
+        }
+    }
+}
+
+#[test]
+fn writes_here_and_now_leave_the_way_free_for_compare_and_write() {
+    let (lab, unit) = lab(Backend::Auto, 1);
+    for mut raw in through_and_back(&lab, &unit) {
+        let tags: Vec<u32> = (0..100).map(|lba| raw.start_write(0, lba, &[7; 512])).collect();
+        let compare = [0x89, 0, 0, 0, 0, 0, 0, 0, 0, 99, 0, 0, 0, 1, 0, 0];
+        let done = raw.run(0, &compare, Some(&[[7; 512], [0; 512]].concat()), 0);
+        assert!(done.is_good(), "it finds what was written before it");
+        tags.iter().for_each(|tag| assert!(raw.finish(*tag).is_good()));
+        assert!(raw.read(0, 99, 1).data == [0; 512]);
+    }
 }
 
 #[test]

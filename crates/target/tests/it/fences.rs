@@ -113,7 +113,7 @@ fn an_abort_is_answered_when_the_command_can_change_nothing_more() {
     assert_eq!(raw.manage(task_function::ABORT_TASK, 0, queued), task_response::TASK_DOES_NOT_EXIST);
     // One that runs is answered when it is done, and gets no status.
     raw.start_management(task_function::ABORT_TASK, 0, tags[0]);
-    raw.ping();
+    raw.give_others_time();
     unit.release_writes();
     assert_eq!(raw.managed(), task_response::COMPLETE);
     let untouched = unit.contents();
@@ -140,35 +140,9 @@ fn an_abort_that_is_asked_for_again_waits_as_well() {
     raw.start_management_as(0x2000, task_function::ABORT_TASK, 0, tags[0]);
     raw.start_management_as(0x2001, task_function::ABORT_TASK, 0, tags[0]);
     // An answer to either would be a surprise here.
-    raw.ping();
+    raw.give_others_time();
     unit.release_writes();
     assert_eq!([raw.managed(), raw.managed()], [task_response::COMPLETE; 2]);
-}
-
-#[test]
-fn a_reset_ends_the_tasks_of_every_host_and_tells_them() {
-    let lab = Lab::new();
-    let unit = unit();
-    lab.set(HOST_A, &[(0, &unit, Access::ReadWrite)]);
-    lab.set(HOST_B, &[(5, &unit, Access::ReadWrite)]);
-    let (mut a, mut b) = (lab.login(HOST_A), lab.login(HOST_B));
-    unit.hold_writes();
-    a.start_write(0, 0, &[0xaa; 512]);
-    unit.wait_for_held(1);
-    b.start_management(task_function::LOGICAL_UNIT_RESET, 5, 0);
-    b.ping();
-    let sense = a.run(0, &[0x03, 0, 0, 0, 18, 0], None, 18).data;
-    assert_eq!((sense[2], sense[12], sense[13]), (6, 0x29, 0x03), "the other host is told");
-    thread::scope(|scope| {
-        let reset = scope.spawn(|| b.managed());
-        a.give_others_time();
-        assert!(!reset.is_finished(), "the write of the other host is still inside");
-        unit.release_writes();
-        assert_eq!(reset.join().unwrap(), task_response::COMPLETE);
-    });
-    assert_eq!(b.test_unit_ready(5).sense, [6, 0x29, 0x03], "who asked for it is told as well");
-    assert!(b.test_unit_ready(5).is_good());
-    assert_eq!(a.manage(task_function::LOGICAL_UNIT_RESET, 9, 0), task_response::LUN_DOES_NOT_EXIST);
 }
 
 #[test]

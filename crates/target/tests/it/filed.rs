@@ -8,7 +8,7 @@ use std::time::Duration;
 use umbra_target::{Extent, LogicalUnit, MappedRun, MediumError};
 
 /// Bytes of an extent at most.
-pub const PIECE: u64 = 8192;
+const PIECE: u64 = 8192;
 
 /// Its bytes lie in reverse order of pieces, so that every long range is many extents.
 pub struct FiledUnit {
@@ -24,6 +24,8 @@ pub struct FiledUnit {
     changed: Condvar,
     /// Finishing writes fails.
     pub unlucky: AtomicBool,
+    /// What is planned lies nowhere: right for reads of what nobody wrote, a mistake for writes.
+    pub placeless: AtomicBool,
 }
 
 impl FiledUnit {
@@ -40,6 +42,7 @@ impl FiledUnit {
             held: Mutex::new(false),
             changed: Condvar::new(),
             unlucky: AtomicBool::new(false),
+            placeless: AtomicBool::new(false),
         }
     }
 
@@ -62,6 +65,9 @@ impl FiledUnit {
 
     fn plan(&self, offset: u64, len: u64, extents: &mut Vec<Extent>) {
         self.extents(offset, len, extents);
+        if self.placeless.load(SeqCst) {
+            extents.iter_mut().for_each(|extent| extent.at = None);
+        }
         self.out.fetch_add(1, SeqCst);
         self.planned.fetch_add(1, SeqCst);
     }
@@ -124,7 +130,7 @@ impl LogicalUnit for FiledUnit {
         Some(true)
     }
     fn finish(&self, write: bool, done: bool) -> Result<(), MediumError> {
-        assert!(done);
+        assert!(done || self.placeless.load(SeqCst));
         self.out.fetch_sub(1, SeqCst);
         match write && self.unlucky.load(SeqCst) {
             true => Err(MediumError::NoSpace),

@@ -123,12 +123,12 @@ fn garbage_in_full_feature_phase_ends_only_its_own_session() {
 }
 
 #[test]
-fn connections_above_the_limit_are_turned_away_and_there_is_room_again() {
+fn connections_that_do_not_log_in_are_turned_away_above_their_limit_and_there_is_room_again() {
     let (lab, mut decent) = served();
-    let crowd: Vec<Raw> = (1..limits::CONNECTIONS_PER_PEER).map(|_| Raw::connect(lab.addr)).collect();
+    let crowd: Vec<Raw> = (0..limits::LOGINS_PER_PEER).map(|_| Raw::connect(lab.addr)).collect();
     let mut one_more = Raw::connect(lab.addr);
     one_more.expect_closed();
-    wait_for_log("too many connections from this address");
+    wait_for_log("too many connections from this address that do not log in");
     assert!(decent.test_unit_ready(0).is_good());
     drop(crowd);
     eventually("room", || {

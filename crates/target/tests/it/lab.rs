@@ -76,8 +76,13 @@ impl<U: LogicalUnit> Lab<U> {
 
     /// A logged-in initiator that has been told of its unit attentions.
     pub fn login(&self, host: &str) -> Raw {
+        self.login_with(host, &[])
+    }
+
+    /// The same with wishes of its own.
+    pub fn login_with(&self, host: &str, keys: &[(&str, &str)]) -> Raw {
         let mut raw = Raw::connect(self.addr);
-        raw.login(host, &[]);
+        raw.login(host, keys);
         raw.clear_attentions();
         raw
     }
@@ -95,7 +100,11 @@ pub fn unit() -> Arc<MemoryUnit> {
 
 /// The identity is the unit's: the same whoever sees it, whatever its number.
 pub fn entry<U>(number: u16, unit: &Arc<U>, access: Access) -> LunEntry<U> {
-    let id = Arc::as_ptr(unit) as u64;
+    entry_named(Arc::as_ptr(unit) as u64, number, unit, access)
+}
+
+/// The same with a name of its own: units of one name are one disk, at different times.
+pub fn entry_named<U>(id: u64, number: u16, unit: &Arc<U>, access: Access) -> LunEntry<U> {
     let mut uuid = [0; 16];
     uuid[..8].copy_from_slice(&id.to_be_bytes());
     let identity = LunIdentity {

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, RwLock};
 use std::time::Duration;
-use umbra_target::{LogicalUnit, MappedRun, MediumError};
+use umbra_target::{LogicalUnit, MappedRun, MediumError, Space};
 
 const BLOCK: u64 = 4096;
 
@@ -15,7 +15,7 @@ pub struct MemoryUnit {
     size: u64,
     /// Bytes of what it calls a physical block.
     physical: u32,
-    blocks: RwLock<HashMap<u64, Box<[u8]>>>,
+    blocks: Arc<RwLock<HashMap<u64, Box<[u8]>>>>,
     held: Mutex<Held>,
     changed: Condvar,
     flushes: AtomicUsize,
@@ -24,6 +24,8 @@ pub struct MemoryUnit {
     shared: AtomicU64,
     /// Held by the unit and each of its points in time.
     points: Arc<()>,
+    space: Mutex<Option<Space>>,
+    looks: AtomicUsize,
 }
 
 /// A write inside the unit, until it is dropped.
@@ -63,14 +65,31 @@ impl MemoryUnit {
         MemoryUnit {
             size,
             physical,
-            blocks: RwLock::default(),
+            blocks: Arc::default(),
             held: Mutex::default(),
             changed: Condvar::new(),
             flushes: AtomicUsize::new(0),
             failure: Mutex::default(),
             shared: AtomicU64::new(0),
             points: Arc::default(),
+            space: Mutex::default(),
+            looks: AtomicUsize::new(0),
         }
+    }
+
+    /// The same disk at another size: another unit with the same contents, whose writes are held by themselves.
+    pub fn resized(&self, size: u64) -> Self {
+        MemoryUnit { blocks: self.blocks.clone(), ..MemoryUnit::on_sectors(size, self.physical) }
+    }
+
+    /// From now on this is the space behind it.
+    pub fn set_space(&self, space: Option<Space>) {
+        *self.space.lock().unwrap() = space;
+    }
+
+    /// How often its space was asked for.
+    pub fn looks(&self) -> usize {
+        self.looks.load(Ordering::SeqCst)
     }
 
     /// Bytes that it was given without a copy, so far.
@@ -223,9 +242,14 @@ impl LogicalUnit for MemoryUnit {
     fn point_in_time(&self) -> Result<Arc<Self>, MediumError> {
         let _inside = self.gate();
         self.failing()?;
-        let blocks = RwLock::new(self.blocks.read().unwrap().clone());
+        let blocks = Arc::new(RwLock::new(self.blocks.read().unwrap().clone()));
         let points = self.points.clone();
         Ok(Arc::new(MemoryUnit { blocks, points, ..MemoryUnit::on_sectors(self.size, self.physical) }))
+    }
+
+    fn space(&self) -> Option<Space> {
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        *self.space.lock().unwrap()
     }
 
     fn finish(&self, (): (), _done: bool) -> Result<(), MediumError> {

@@ -1,9 +1,11 @@
 //! Memory for commands' data: a command that was asked for its data has room for it, and gives it back, however it ends.
 
+use crate::filed::FiledUnit;
 use crate::lab::{HOST_A, HOST_B, Lab, TARGET};
 use crate::memory::MemoryUnit;
 use crate::raw::Raw;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 use umbra_iscsi::pdu::request::{DataOut, task_function};
 use umbra_iscsi::pdu::response::task_response;
 use umbra_iscsi::pdu::{Digests, Response, write_pdu};
@@ -117,4 +119,24 @@ fn a_session_with_more_writes_than_there_is_memory_for_ends_them_all() {
             other => panic!("{other:?}"),
         }
     }
+}
+
+/// A host that takes nothing of what it asks for is not served on: beside what the kernel keeps for it, 4 MiB wait.
+#[test]
+fn replies_that_a_host_does_not_take_have_a_bound() {
+    const SIZE: usize = 1 << 20;
+    const READS: usize = 64;
+    let lab = Lab::with(TargetConfig { shards: 1, ..TargetConfig::new(TARGET) });
+    let unit = Arc::new(FiledUnit::new(SIZE as u64));
+    lab.set(HOST_A, &[(0, &unit, Access::ReadWrite)]);
+    lab.set(HOST_B, &[(0, &unit, Access::ReadWrite)]);
+    let (mut idle, mut other) = (lab.login(HOST_A), lab.login(HOST_B));
+    let [high, low] = ((SIZE / 512) as u16).to_be_bytes();
+    let read = [0x28, 0, 0, 0, 0, 0, 0, high, low, 0];
+    let tags: Vec<u32> = (0..READS).map(|_| idle.start(0, &read, None, SIZE as u32)).collect();
+    (0..100).for_each(|_| other.give_others_time());
+    let begun = unit.planned.load(SeqCst);
+    assert!((4..READS / 2).contains(&begun), "{begun} reads of 1 MiB were begun");
+    tags.iter().for_each(|tag| assert_eq!(idle.finish(*tag).data.len(), SIZE));
+    assert_eq!(unit.planned.load(SeqCst), READS);
 }

@@ -32,7 +32,7 @@ struct Case {
 
 /// The recorded cases, and some that were added here.
 fn cases() -> Vec<Case> {
-    let base = golden("writer/mid").unwrap();
+    let base = golden("writer/mid");
     let recorded = json("bad/cases.json");
     let recorded = recorded.as_array().unwrap().iter().map(|case| Case {
         name: case["name"].as_str().unwrap().to_owned(),
@@ -103,7 +103,7 @@ fn every_case_of_damage_gets_its_verdict_and_none_that_thin_check_finds_passes()
 fn damage_that_devices_share_names_each_of_them() {
     // Every node below a root is lost in turn: the devices named are those that cannot list their mappings.
     for name in ["writer/mid", "kernel/snaps", "writer/fuzz5"] {
-        let base = golden(name).unwrap();
+        let base = golden(name);
         let roots: Vec<u64> =
             Listing::open(&base, Version::Live).unwrap().devices().map(|d| d.unwrap().root).collect();
         let nodes = nodes_below(&base, &roots);
@@ -129,7 +129,7 @@ fn damage_that_devices_share_names_each_of_them() {
 
 #[test]
 fn a_pool_behind_its_log_is_sound_to_those_who_know_logs() {
-    let image = changed(&golden("writer/mid").unwrap(), 0, 360, &LOG_FEATURE.to_le_bytes());
+    let image = changed(&golden("writer/mid"), 0, 360, &LOG_FEATURE.to_le_bytes());
     let report = check(&image, Expect { known_features: LOG_FEATURE, ..Expect::default() });
     assert_eq!((report.verdict(), report.findings.total()), (Severity::Ok, 0));
     assert!(report.summary.unwrap().superblock.behind_log());
@@ -138,7 +138,7 @@ fn a_pool_behind_its_log_is_sound_to_those_who_know_logs() {
 
 #[test]
 fn progress_grows_and_ends_within_what_is_expected() {
-    let image = golden("restore/manydev").unwrap();
+    let image = golden("restore/manydev");
     let told = RefCell::new(Vec::new());
     check_watched(&image, Expect::default(), &|progress| told.borrow_mut().push(progress));
     let told = told.into_inner();
@@ -150,7 +150,7 @@ fn progress_grows_and_ends_within_what_is_expected() {
 fn case(name: &str) -> Report {
     let cases = json("bad/cases.json");
     let case = cases.as_array().unwrap().iter().find(|case| case["name"] == name).unwrap();
-    check(&patched(&golden("writer/mid").unwrap(), case), Expect::default())
+    check(&patched(&golden("writer/mid"), case), Expect::default())
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn a_lost_leaf_names_its_path_and_the_keys_that_it_costs() {
     assert_eq!((tree.kind, tree.version, tree.device.is_some()), (Use::Mapping, Version::Live, true));
     assert_eq!((finding.block, finding.path.len(), finding.path.last()), (Some(41), 2, Some(&41)));
     let keys = finding.keys.clone().unwrap();
-    let image = golden("writer/mid").unwrap();
+    let image = golden("writer/mid");
     let mut leaf_keys = Vec::new();
     for_each_mapping(&image, 41, &mut |mapping| leaf_keys.push(mapping.virtual_block)).unwrap();
     assert!(leaf_keys.iter().all(|key| keys.contains(key)), "{keys:?} must hold {leaf_keys:?}");
@@ -195,7 +195,7 @@ fn a_pool_never_formatted_is_told_from_a_broken_one() {
 
 #[test]
 fn features_that_the_caller_knows_are_no_surprise() {
-    let mut image = golden("writer/mid").unwrap();
+    let mut image = golden("writer/mid");
     let block = block_of(&mut image, 0);
     block[360] = 2;
     seal(block, BlockKind::Superblock);

@@ -88,7 +88,7 @@ fn apply(image: &mut MemoryImage, changes: &[Change]) {
 }
 
 fn lies_are_survived(name: &str) {
-    let base = golden(name).unwrap();
+    let base = golden(name);
     let config = ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() };
     proptest!(config, |(changes in prop::collection::vec(change(), 1..6))| {
         let mut image = base.clone();
@@ -114,7 +114,7 @@ fn lies_in_a_pool_of_many_devices_are_survived() {
 
 #[test]
 fn a_cut_off_image_is_survived() {
-    let base = golden("writer/fuzz1").unwrap();
+    let base = golden("writer/fuzz1");
     for blocks in (0..220).step_by(3) {
         let image = MemoryImage(base.0[..blocks * 4096].to_vec());
         assert_eq!(check_bounded(&image), Severity::Error, "{blocks} blocks");
@@ -136,7 +136,7 @@ fn an_internal_mapping_node(image: &mut MemoryImage) -> usize {
 
 #[test]
 fn a_tree_that_loops_is_an_error_and_ends() {
-    let mut image = golden("writer/mid").unwrap();
+    let mut image = golden("writer/mid");
     let node = an_internal_mapping_node(&mut image);
     point(&mut image, node, node as u64);
     let report = check(&image, Expect::default());
@@ -148,7 +148,7 @@ fn a_tree_that_loops_is_an_error_and_ends() {
 fn a_block_used_as_two_things_is_an_error() {
     for victim in [0, 66, 68] {
         // The superblock, the data index tree, the metadata index block.
-        let mut image = golden("writer/mid").unwrap();
+        let mut image = golden("writer/mid");
         let node = an_internal_mapping_node(&mut image);
         point(&mut image, node, victim);
         let report = check(&image, Expect::default());
@@ -163,7 +163,7 @@ fn a_block_used_as_two_things_is_an_error() {
 fn sizes_beyond_all_bounds_are_errors_and_cost_nothing() {
     for (offset, field) in [(64, "data blocks"), (192, "metadata blocks")] {
         for size in [u64::MAX, 1 << 40, 1 << 63] {
-            let mut image = golden("writer/mid").unwrap();
+            let mut image = golden("writer/mid");
             let block = block_of(&mut image, 0);
             block[offset..offset + 8].copy_from_slice(&size.to_le_bytes());
             seal(block, BlockKind::Superblock);

@@ -68,7 +68,7 @@ fn subtrees_that_both_devices_share_are_not_read_for_changes() {
 
 #[test]
 fn a_device_against_itself_costs_its_root_alone() {
-    let image = golden("writer/mid").unwrap();
+    let image = golden("writer/mid");
     let root = roots(&image)[0];
     let reads = counted(&image, u64::MAX, |image| {
         assert_eq!(Delta::between(image, root, root, true).unwrap().count(), 0);
@@ -78,7 +78,7 @@ fn a_device_against_itself_costs_its_root_alone() {
 
 #[test]
 fn a_listing_of_a_damaged_tree_ends_with_an_error_that_names_the_block() {
-    let mut image = golden("writer/mid").unwrap();
+    let mut image = golden("writer/mid");
     block_of(&mut image, 41)[100] ^= 1;
     let failed = |root: &u64| Runs::below(&image, *root).find_map(Result::err);
     let errors: Vec<_> = roots(&image).iter().filter_map(failed).collect();
@@ -91,7 +91,7 @@ fn a_listing_of_a_damaged_tree_ends_with_an_error_that_names_the_block() {
 
 #[test]
 fn what_is_not_there_is_said_to_be_missing() {
-    let image = golden("writer/mid").unwrap();
+    let image = golden("writer/mid");
     let listing = Listing::open(&image, Version::Live).unwrap();
     let error = listing.device(99).unwrap_err();
     assert_eq!(error.code(), ErrorCode::ObjectNotFound);
@@ -103,7 +103,7 @@ fn what_is_not_there_is_said_to_be_missing() {
 
 #[test]
 fn a_device_that_only_one_tree_knows_is_an_error() {
-    let mut image = golden("writer/mid").unwrap();
+    let mut image = golden("writer/mid");
     let details = Listing::open(&image, Version::Live).unwrap().superblock.details_root as usize;
     let block = block_of(&mut image, details);
     block[16] -= 1;

@@ -1,5 +1,4 @@
-//! Golden pools: small ones stand beside the tests, the large ones in the project's shared test data, which may be
-//! absent from a clone.
+//! Golden pools: images made by kernels, LVM, thin_restore and another engine, in the project's `testdata`.
 
 use std::{
     cell::Cell,
@@ -10,47 +9,30 @@ use std::{
 };
 use umbra_thin_check::{BLOCK_BYTES, Block, BlockKind, MemoryImage, ReadBlock};
 
-fn folders() -> Vec<PathBuf> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let shared = std::env::var_os("UMBRA_TESTDATA")
-        .map_or_else(|| here.join("../../../shared/testdata"), PathBuf::from)
-        .join("dm-thin");
-    vec![here.join("tests/data"), shared]
-}
-
-/// The file `name`, wherever it is; says loudly that it is missing otherwise.
-pub fn find(name: &str) -> Option<PathBuf> {
-    let found = folders().into_iter().map(|folder| folder.join(name)).find(|path| path.exists());
-    if found.is_none() {
-        eprintln!(
-            "SKIPPED: {name} is in none of {:?}; set UMBRA_TESTDATA to the shared test data",
-            folders()
-        );
-    }
-    found
+/// The file `name`.
+pub fn find(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/dm-thin").join(name)
 }
 
 /// The unpacked image `name` (`kernel/basic`).
-pub fn golden(name: &str) -> Option<MemoryImage> {
-    Some(MemoryImage(unpacked(&find(&format!("{name}.bin.zst"))?)))
+pub fn golden(name: &str) -> MemoryImage {
+    MemoryImage(unpacked(&find(&format!("{name}.bin.zst"))))
 }
 
-/// Every golden pool that is there, with its name.
+/// Every golden pool, with its name.
 pub fn goldens() -> Vec<(String, MemoryImage)> {
     let expected = json("expected.json");
     let names = expected.as_object().unwrap().keys();
-    names.filter_map(|name| golden(name).map(|image| (name.clone(), image))).collect()
+    names.map(|name| (name.clone(), golden(name))).collect()
 }
 
 /// The text file `name`, which may be packed.
-pub fn packed_text(name: &str) -> Option<String> {
-    let packed =
-        folders().into_iter().map(|folder| folder.join(format!("{name}.zst"))).find(|path| path.exists());
-    let bytes = match packed {
-        Some(path) => unpacked(&path),
-        None => std::fs::read(find(name)?).unwrap(),
-    };
-    Some(String::from_utf8(bytes).unwrap())
+pub fn packed_text(name: &str) -> String {
+    let packed = find(&format!("{name}.zst"));
+    match packed.exists() {
+        true => String::from_utf8(unpacked(&packed)).unwrap(),
+        false => std::fs::read_to_string(find(name)).unwrap(),
+    }
 }
 
 fn unpacked(path: &Path) -> Vec<u8> {
@@ -87,7 +69,7 @@ impl ReadBlock for Counting<'_> {
 
 /// A JSON file that stands beside the tests.
 pub fn json(name: &str) -> serde_json::Value {
-    serde_json::from_reader(File::open(find(name).unwrap()).unwrap()).unwrap()
+    serde_json::from_reader(File::open(find(name)).unwrap()).unwrap()
 }
 
 /// Block `number` of the image.

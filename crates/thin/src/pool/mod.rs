@@ -22,6 +22,8 @@ mod owner;
 mod read;
 mod replay;
 mod share;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use changes::{Allocated, Changed, Difference, Source, Step};

@@ -1,28 +1,18 @@
 //! Damaged pools: never a panic, never a walk without end, always an error that names the place.
 
-use crate::disk::Disk;
+use crate::{disk::Disk, golden};
 use proptest::prelude::*;
-use std::{path::Path, process::Command, sync::OnceLock};
+use std::sync::OnceLock;
 use umbra_thin::{LogUse, Plan, Pool, Snapshot, ThinError, ThinId};
 
 /// A golden pool with trees of two levels, snapshots and counts up to four.
-fn image() -> Option<&'static Vec<u8>> {
-    static IMAGE: OnceLock<Option<Vec<u8>>> = OnceLock::new();
-    let unpack = || {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/writer/mid.bin.zst");
-        match Command::new("zstd").arg("-dcq").arg(path).output() {
-            Ok(output) => Some(output.stdout),
-            Err(error) => {
-                eprintln!("SKIPPED: damaged pools: zstd: {error}");
-                None
-            }
-        }
-    };
-    IMAGE.get_or_init(unpack).as_ref()
+fn image() -> &'static Vec<u8> {
+    static IMAGE: OnceLock<Vec<u8>> = OnceLock::new();
+    IMAGE.get_or_init(|| golden::image("writer/mid"))
 }
 
 /// Gives a damaged block the checksum that it had a right to, whatever kind it was.
-fn reseal(block: &mut [u8], before: &[u8]) {
+pub fn reseal(block: &mut [u8], before: &[u8]) {
     let raw = |block: &[u8]| !crc32c::crc32c(&block[4..]);
     let old = u32::from_le_bytes(before[..4].try_into().unwrap());
     let salt = old ^ raw(before);
@@ -75,7 +65,7 @@ fn with_a_wrong_count(image: &[u8]) -> (Vec<u8>, ThinId) {
 
 #[test]
 fn a_device_with_more_mappings_than_it_counts_loses_none_and_the_pool_goes_on() {
-    let Some(image) = image() else { return };
+    let image = image();
     let (damaged, id) = with_a_wrong_count(image);
     let mut pool = Pool::open(Disk::from_image(&damaged)).unwrap();
     let before = pool.lookup(id, 0..5000).unwrap();
@@ -94,7 +84,7 @@ proptest! {
         damage in prop::collection::vec((0..60usize, 4..4096usize, any::<u8>()), 1..4),
         sealed in any::<bool>(),
     ) {
-        let Some(image) = image() else { return Ok(()) };
+        let image = image();
         let mut damaged = image.clone();
         for (block, at, byte) in damage {
             damaged[block * 4096 + at] = byte;
@@ -111,7 +101,7 @@ proptest! {
     fn a_damaged_header_is_never_a_panic(
         damage in prop::collection::vec((0..60usize, 4..128usize, any::<u8>()), 1..6),
     ) {
-        let Some(image) = image() else { return Ok(()) };
+        let image = image();
         let mut damaged = image.clone();
         for (block, at, byte) in damage {
             damaged[block * 4096 + at] = byte;
@@ -124,6 +114,6 @@ proptest! {
 
 #[test]
 fn an_undamaged_pool_can_be_used() {
-    let Some(image) = image() else { return };
+    let image = image();
     use_pool(Disk::from_image(image)).unwrap();
 }

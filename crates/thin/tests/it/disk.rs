@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     io,
+    os::unix::fs::FileExt,
     process::Command,
     sync::{
         Arc, Mutex, PoisonError,
@@ -10,6 +11,7 @@ use std::{
     },
 };
 use umbra_thin::{Commit, MetaRead, Page, Pool};
+use umbra_thin_check::{Expect, ReadBlock, Report, Severity, Summary};
 
 /// A metadata device that several pools, one after the other, read from.
 #[derive(Clone, Default)]
@@ -57,6 +59,16 @@ impl Disk {
         image
     }
 
+    /// The image in a file that takes no space where nothing was written.
+    fn sparse_file(&self) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(self.size * 4096).unwrap();
+        for (number, page) in self.blocks.lock().unwrap().iter() {
+            file.as_file().write_all_at(&page[..], number * 4096).unwrap();
+        }
+        file
+    }
+
     pub fn write(&self, commit: &Commit) {
         commit.blocks.iter().for_each(|block| self.put(block.number, &block.bytes()));
         self.put(0, &commit.superblock);
@@ -74,14 +86,26 @@ impl Disk {
     }
 
     pub fn try_check(&self) -> Result<(), String> {
-        let expect =
-            umbra_thin_check::Expect { known_features: umbra_thin::INCOMPAT_LOG, ..Default::default() };
-        let report = umbra_thin_check::check(&umbra_thin_check::MemoryImage(self.image()), expect);
-        let found: Vec<_> = report.findings.iter().collect();
-        match report.verdict() {
-            umbra_thin_check::Severity::Ok => Ok(()),
-            _ => Err(format!("{found:#?}")),
+        self.try_summary().map(drop)
+    }
+
+    /// What our checker found in a clean pool.
+    pub fn summary(&self) -> Summary {
+        self.try_summary().unwrap()
+    }
+
+    fn try_summary(&self) -> Result<Summary, String> {
+        let report = self.report();
+        match (report.verdict(), report.summary) {
+            (Severity::Ok, Some(summary)) => Ok(summary),
+            _ => Err(format!("{:#?}", report.findings.iter().collect::<Vec<_>>())),
         }
+    }
+
+    /// All that our checker says.
+    pub fn report(&self) -> Report {
+        let expect = Expect { known_features: umbra_thin::INCOMPAT_LOG, ..Expect::default() };
+        umbra_thin_check::check(self, expect)
     }
 
     pub fn size(&self) -> u64 {
@@ -91,8 +115,7 @@ impl Disk {
     /// Asks our checker and `thin_check`. Says so loudly where that one is missing.
     pub fn check_twice(&self) {
         self.check();
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), self.image()).unwrap();
+        let file = self.sparse_file();
         let output = match Command::new("thin_check").arg(file.path()).output() {
             Ok(output) => output,
             Err(error) => return eprintln!("SKIPPED: thin_check (thin-provisioning-tools): {error}"),
@@ -100,6 +123,21 @@ impl Disk {
         let text =
             String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "thin_check: {text}");
+    }
+}
+
+/// As large as it says, however little of it was ever written.
+impl ReadBlock for Disk {
+    fn blocks(&self) -> u64 {
+        self.size
+    }
+
+    fn read_block(&self, number: u64, into: &mut Page) -> io::Result<()> {
+        match self.blocks.lock().unwrap().get(&number) {
+            Some(page) => into.copy_from_slice(&page[..]),
+            None => into.fill(0),
+        }
+        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use umbra_base::ErrorCode;
 use umbra_thin::{
     LogUse, Plan, Pool, Snapshot, Superblock, ThinError, ThinId,
+    limits::{META_BLOCKS_MAX, META_RESERVE_MAX},
     log::{Change, Record},
 };
 
@@ -169,6 +170,43 @@ fn a_pool_grows_in_both_directions() {
     disk.check_twice();
     assert!(pool.extend_data(100).is_err());
     assert!(pool.extend_metadata(100).is_err());
+}
+
+/// Beyond the 255 bitmaps that the format has room for the device is not used, however it got there.
+#[test]
+fn metadata_goes_up_to_the_limit_of_the_format_and_not_beyond() {
+    let larger = META_BLOCKS_MAX + 70_000;
+    let (made, _) = new_pool(100_000, larger);
+    let (small, mut pool) = new_pool(100_000, 300);
+    let grown = small.grown(larger);
+    pool.create(ThinId(1)).unwrap();
+    small.commit(&mut pool);
+    let mut pool = Pool::open(grown.clone()).unwrap();
+    pool.extend_metadata(larger).unwrap();
+    grown.commit(&mut pool);
+    for disk in [made, grown] {
+        let mut pool = Pool::open(disk.clone()).unwrap();
+        assert_eq!(pool.metadata_fill().total, META_BLOCKS_MAX);
+        let used = pool.superblock().meta_map.nr_allocated;
+        let reserve = META_RESERVE_MAX;
+        assert_eq!(pool.metadata_fill().free, META_BLOCKS_MAX - used - reserve);
+        // There is nothing more to be had, and nothing is given back.
+        pool.extend_metadata(larger).unwrap();
+        pool.extend_metadata(META_BLOCKS_MAX).unwrap();
+        assert!(matches!(pool.extend_metadata(META_BLOCKS_MAX - 1), Err(ThinError::Argument { .. })));
+        pool.create(ThinId(2)).unwrap();
+        fill(&mut pool, 2, (0..3000).map(|i| i * 7));
+        snapshot(&mut pool, 2, 3);
+        fill(&mut pool, 2, 0..100);
+        disk.commit(&mut pool);
+        disk.check_twice();
+        assert_eq!(disk.summary().metadata.blocks, META_BLOCKS_MAX);
+        // Whoever says that there are more is not believed.
+        let mut superblock = pool.superblock().clone();
+        superblock.meta_map.nr_blocks += 1;
+        disk.put(0, &superblock.encode());
+        assert!(matches!(Pool::open(disk), Err(ThinError::Superblock { .. })));
+    }
 }
 
 #[test]

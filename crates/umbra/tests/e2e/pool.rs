@@ -19,7 +19,7 @@ struct Pool {
 
 impl Pool {
     fn golden(name: &str) -> Pool {
-        let packed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../thin-check/tests/data").join(name);
+        let packed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/dm-thin").join(name);
         let packed = fs::File::open(packed.with_extension("bin.zst")).unwrap();
         let mut bytes = Vec::new();
         ruzstd::decoding::StreamingDecoder::new(packed).unwrap().read_to_end(&mut bytes).unwrap();

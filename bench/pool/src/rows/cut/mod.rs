@@ -53,6 +53,8 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
     let mut contenders = vec![
         Contender::new(lab, "1 LUN of 1 GiB, QD 8", 8, luns(lab, 1)?),
         Contender::new(lab, "floor", 8, Floor::new(lab, 1)?),
+        Contender::new(lab, "8 LUNs of 1 GiB, QD 8", 8, luns(lab, 8)?),
+        Contender::new(lab, "floor", 8, Floor::new(lab, 8)?),
         Contender::new(lab, "64 LUNs of 1 GiB, QD 8", 8, luns(lab, 64)?),
         Contender::new(lab, "floor", 8, Floor::new(lab, 64)?),
         Contender::new(lab, "64 LUNs of 1 GiB, QD 32", 32, luns(lab, 64)?),
@@ -112,10 +114,17 @@ fn take_turns(lab: &Lab, contenders: &mut Vec<Contender<'_>>, own: usize) -> Res
 }
 
 fn lines(report: &mut Report, own: &[Contender<'_>], peers: &[Contender<'_>]) -> Result<()> {
-    let [one, floor_of_one, many, floor_of_many, deep, floor_of_deep, large] = own else { return Ok(()) };
-    for (ours, floor) in
-        [(one, floor_of_one), (many, floor_of_many), (deep, floor_of_deep), (large, floor_of_one)]
-    {
+    let [one, floor_of_one, few, floor_of_few, many, floor_of_many, deep, floor_of_deep, large] = own else {
+        return Ok(());
+    };
+    let pairs = [
+        (one, floor_of_one),
+        (few, floor_of_few),
+        (many, floor_of_many),
+        (deep, floor_of_deep),
+        (large, floor_of_one),
+    ];
+    for (ours, floor) in pairs {
         ours.seen.hold(report, ours.name)?;
         ours.seen.beside(report, ours.name, floor.name, &floor.seen)?;
         ours.seen.above(report, ours.name, &floor.seen)?;

@@ -108,3 +108,73 @@ fn the_name_of_an_initiator() {
         assert_eq!(pair.login(stage::OPERATIONAL, None, &keys).0.status, status, "{len}");
     }
 }
+
+#[test]
+fn the_value_of_a_key() {
+    for (len, status) in [(TEXT_VALUE_BYTES, 0), (TEXT_VALUE_BYTES + 1, login_status::INITIATOR_ERROR)] {
+        let mut pair = Pair::new(Authentication::None);
+        let value = "v".repeat(len);
+        let text =
+            format!("InitiatorName={INITIATOR}\0TargetName={TARGET}\0X-io.test={value}\0").into_bytes();
+        let (first, rest) = text.split_at(LOGIN_DATA_SEGMENT);
+        let header = Login { continues: true, ..login(stage::OPERATIONAL, None, 1) };
+        pair.send(header.build(), first);
+        pair.answer();
+        let (pdu, answers) = pair.login_raw(stage::OPERATIONAL, None, rest);
+        assert_eq!(pdu.status, status, "{len}");
+        let understood = (status == 0).then_some("NotUnderstood");
+        assert_eq!(answers.get("X-io.test"), understood, "the whole value was read as one");
+    }
+}
+
+/// One request, in one PDU and in two.
+#[test]
+fn the_text_of_one_text_request() {
+    for (len, pieces, taken) in
+        [(TEXT_BYTES, 1, true), (TEXT_BYTES + 1, 1, false), (TEXT_BYTES, 2, true), (TEXT_BYTES + 1, 2, false)]
+    {
+        let mut pair = Pair::logged_in(&[]);
+        let mut text = b"SendTargets=\0".to_vec();
+        text.resize(len, 0);
+        let mut request = Text {
+            immediate: true,
+            final_bit: true,
+            task_tag: 6,
+            transfer_tag: RESERVED_TAG,
+            cmd_sn: pair.cmd_sn,
+            ..Text::default()
+        };
+        if pieces == 2 {
+            let first = Text { continues: true, final_bit: false, ..request };
+            pair.send(first.build(), &text[..len / 2]);
+            let (Response::TextResponse(answer), _) = pair.answer() else { panic!("not taken") };
+            request.transfer_tag = answer.transfer_tag;
+            text.drain(..len / 2);
+        }
+        pair.send(request.build(), &text);
+        match pair.answer().0 {
+            Response::TextResponse(answer) => assert!(taken && answer.final_bit, "{len} in {pieces}"),
+            Response::Reject(_) => assert!(!taken, "{len} in {pieces}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn the_parts_of_a_text_by_themselves() {
+    let pair = |key: usize, value: usize| format!("{}={}", "k".repeat(key), "v".repeat(value)).into_bytes();
+    let pairs = |count: usize| b"k=v\0".repeat(count);
+    let rows = [
+        (pair(TEXT_KEY_BYTES, 0), true),
+        (pair(TEXT_KEY_BYTES + 1, 0), false),
+        (pair(1, TEXT_VALUE_BYTES), true),
+        (pair(1, TEXT_VALUE_BYTES + 1), false),
+        (pairs(TEXT_PAIRS), true),
+        (pairs(TEXT_PAIRS + 1), false),
+        (vec![0; TEXT_BYTES], true),
+        (vec![0; TEXT_BYTES + 1], false),
+    ];
+    for (text, taken) in rows {
+        assert_eq!(TextList::parse(&text).is_ok(), taken, "{} bytes", text.len());
+    }
+}

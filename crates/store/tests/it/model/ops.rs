@@ -23,6 +23,11 @@ pub enum Op {
         at: usize,
         len: usize,
     },
+    WriteZeroes {
+        device: usize,
+        at: usize,
+        len: usize,
+    },
     Cut {
         first: usize,
         count: usize,
@@ -70,6 +75,7 @@ pub fn ops() -> impl Strategy<Value = Vec<Op>> {
         2 => Just(Op::Create),
         12 => fill().prop_map(Op::Write),
         4 => (device, 0..SECTORS, len()).prop_map(|(device, at, len)| Op::Discard { device, at, len }),
+        2 => (device, 0..SECTORS, len()).prop_map(|(device, at, len)| Op::WriteZeroes { device, at, len }),
         4 => (device, 1..3usize).prop_map(|(first, count)| Op::Cut { first, count }),
         2 => device.prop_map(|device| Op::Delete { device }),
         2 => device.prop_map(|device| Op::Flush { device }),

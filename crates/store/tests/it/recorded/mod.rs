@@ -6,7 +6,7 @@
 mod promise;
 mod steps;
 
-pub use promise::{After, Promise};
+pub use promise::{After, Promise, density};
 
 use crate::{
     sim::{Faults, SECTOR, Sim},
@@ -193,6 +193,20 @@ impl Run {
             _ => write(&*volume?, &*data, offset, &token.to_le_bytes().repeat(bytes / 8)),
         });
         self.note(id, first, &vec![token; len], span);
+    }
+
+    /// Makes zeroes of sectors by the call that says so, which is to do what a discard does.
+    pub fn write_zeroes(&mut self, id: u32, first: usize, len: usize) {
+        let volume = self.volume(id);
+        let span = self.timed(|_| volume?.write_zeroes((first * SECTOR) as u64, (len * SECTOR) as u64));
+        self.note(id, first, &vec![0; len], span);
+    }
+
+    /// Closes the store; then everything is durable. Says whether it could be closed.
+    pub fn close(&mut self) -> bool {
+        let span = self.timed(|store| store.close());
+        self.live().into_iter().for_each(|id| self.device(id).flushes.push(span));
+        span.1 != NEVER
     }
 
     /// Writes a token to all of the sectors, or to none.

@@ -11,6 +11,16 @@ use crate::{
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use umbra_store::{LunStore, ThinId, ThinPoolStore};
 
+/// At one of so many moments the recovery is lost again as well, unless more are asked for.
+const RECOVERIES: usize = 64;
+/// At one of so many moments `thin_check` is asked, too.
+const JUDGED: usize = 32;
+
+/// How many times as many moments are looked at, where not all of them are.
+pub fn density() -> usize {
+    std::env::var("UMBRA_SWEEP_DENSITY").ok().and_then(|text| text.parse().ok()).unwrap_or(1).max(1)
+}
+
 /// How much must be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Promise {
@@ -95,14 +105,15 @@ impl Run {
     /// Both losses at every moment from `first` on, and again during recovery; at one of `every` moments.
     pub fn sweep_from(&self, first: usize, every: usize) {
         let mut replay = Replay::of(&self.sim);
+        let recoveries = (RECOVERIES / density()).max(1);
         for moment in (first..=self.sim.moment()).step_by(every) {
             replay.advance(moment);
             for loss in [Loss::Process, Loss::MachineNone, Loss::MachineSome(self.random)] {
-                let judges = if moment % 32 == 0 { Judges::AlsoThinCheck } else { Judges::Ours };
+                let judges = if moment % JUDGED == 0 { Judges::AlsoThinCheck } else { Judges::Ours };
                 let what = || {
                     let after = After::loss(moment, loss);
                     self.check(&replay.image(loss), after, judges);
-                    if moment % 64 == 0 {
+                    if moment % recoveries == 0 {
                         self.sweep_recovery(&replay.image(loss), after);
                     }
                 };
@@ -126,7 +137,7 @@ impl Run {
         let mut replay = Replay::of(disk);
         for moment in before..=disk.moment() {
             replay.advance(moment);
-            for loss in [Loss::Process, Loss::MachineSome(self.random)] {
+            for loss in [Loss::Process, Loss::MachineNone, Loss::MachineSome(self.random)] {
                 self.check(&replay.image(loss), after.and(loss), Judges::Ours);
             }
         }

@@ -29,7 +29,13 @@ impl Run {
         match self.random(30) {
             0..=7 => self.write_somewhere(id),
             8..=9 => self.write_whole_blocks(id),
-            10..=11 => self.discard_somewhere(id),
+            10 => self.zero_somewhere(id, |run, first, len| run.change(id, first, len, 0)),
+            11 => self.zero_somewhere(id, |run, first, len| {
+                // Over something, or it would hardly ever matter.
+                let token = run.token();
+                run.change(id, first, len, token);
+                run.write_zeroes(id, first, len);
+            }),
             12..=14 => self.flush(id),
             15..=17 => self.write_atomic_somewhere(id),
             18..=19 if live.len() < 6 => {
@@ -82,11 +88,11 @@ impl Run {
         self.change(id, first * PER_BLOCK, blocks * PER_BLOCK, token);
     }
 
-    fn discard_somewhere(&mut self, id: u32) {
+    fn zero_somewhere(&mut self, id: u32, zero: impl FnOnce(&mut Self, usize, usize)) {
         let size = self.devices[&id].size;
         let first = self.random(size as u64 - 1) as usize / 64 * 64;
         let len = (PER_BLOCK + self.random(100) as usize).min(size - first);
-        self.change(id, first, len, 0);
+        zero(self, first, len);
     }
 
     /// Across the boundary of two blocks or three.

@@ -47,8 +47,11 @@ impl Content {
     }
 
     pub fn punch(&mut self, offset: u64, len: u64) {
-        (offset / SECTOR as u64..(offset + len) / SECTOR as u64)
-            .for_each(|at| drop(self.sectors.remove(&at)));
+        let hole = offset / SECTOR as u64..(offset + len) / SECTOR as u64;
+        match (hole.end - hole.start) as usize > self.sectors.len() {
+            true => self.sectors.retain(|at, _| !hole.contains(at)),
+            false => hole.for_each(|at| drop(self.sectors.remove(&at))),
+        }
     }
 
     pub fn set_size(&mut self, size: u64) {
