@@ -139,33 +139,54 @@ pub fn mount(device: &Path, path: &Path, access: Access) -> Result<()> {
 }
 
 /// Unmounts what is mounted at `path`. Busy, it stays, and the error names who uses it.
+///
+/// Who cannot be named may have gone in the meantime (a child between `fork` and `exec` has all of its parent's files
+/// open), so it is tried once more then.
 pub fn unmount(path: &Path) -> Result<()> {
-    match rustix::mount::unmount(path, UnmountFlags::NOFOLLOW) {
-        Ok(()) => Ok(()),
-        Err(Errno::BUSY) => Err(busy(path)),
-        Err(Errno::INVAL) => {
-            Err(Error::new(ErrorCode::ObjectNotFound, format!("nothing is mounted at {}", path.display())))
+    match try_unmount(path) {
+        Err(Errno::BUSY) => {}
+        result => return result.map_err(|errno| not_unmounted(path, errno)),
+    }
+    if let Some(user) = user_of(path) {
+        return Err(in_use(path, &user));
+    }
+    try_unmount(path).map_err(|errno| not_unmounted(path, errno))
+}
+
+fn try_unmount(path: &Path) -> rustix::io::Result<()> {
+    rustix::mount::unmount(path, UnmountFlags::NOFOLLOW)
+}
+
+fn not_unmounted(path: &Path, errno: Errno) -> Error {
+    match errno {
+        Errno::BUSY => in_use(path, "another mount namespace, a loop device or a swap file may hold it"),
+        Errno::INVAL => {
+            Error::new(ErrorCode::ObjectNotFound, format!("nothing is mounted at {}", path.display()))
         }
-        Err(errno) => Err(Error::io(format!("unmount {}", path.display()), io::Error::from(errno))),
+        _ => Error::io(format!("unmount {}", path.display()), io::Error::from(errno)),
     }
 }
 
-fn busy(path: &Path) -> Error {
+fn in_use(path: &Path, why: &str) -> Error {
+    Error::new(ErrorCode::VolumeInUse, format!("{} is in use: {why}", path.display()))
+        .param("path", path.display())
+}
+
+/// What uses the file system at `path`, as far as it can be told.
+fn user_of(path: &Path) -> Option<String> {
     let dev = fs::metadata(path).map(|meta| meta.dev()).ok();
     let holders = procs::open_files(|file| Some(file.dev()) == dev);
     let above = list()
         .unwrap_or_default()
         .into_iter()
         .find(|mount| mount.path != path && mount.path.starts_with(path));
-    let why = match (holders.first(), above) {
+    match (holders.first(), above) {
         (Some(holder), _) => {
-            format!("process {} ({}) has {} open", holder.pid, holder.command, holder.file.display())
+            Some(format!("process {} ({}) has {} open", holder.pid, holder.command, holder.file.display()))
         }
-        (None, Some(mount)) => format!("{} is mounted below it", mount.path.display()),
-        (None, None) => "another mount namespace, a loop device or a swap file may hold it".to_owned(),
-    };
-    Error::new(ErrorCode::VolumeInUse, format!("{} is in use: {why}", path.display()))
-        .param("path", path.display())
+        (None, Some(mount)) => Some(format!("{} is mounted below it", mount.path.display())),
+        (None, None) => None,
+    }
 }
 
 /// Makes a mounted file system writable, or no longer writable; its other options stay.

@@ -4,14 +4,13 @@
 
 mod common;
 
-use common::{can_attach, eventually, helper, kill, lun_id, run};
+use common::{can_attach, eventually, helper, kill, lun_id, run, unmount};
 use std::{
     fs,
     io::Write,
     net::SocketAddr,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
     sync::{
         Arc, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -168,7 +167,7 @@ impl Bench {
 
     fn unmount(&mut self) {
         for path in self.mounts.drain(..) {
-            umbra_host::mounts::unmount(&path).unwrap();
+            assert!(unmount(&path), "{} stays in use", path.display());
         }
     }
 }
@@ -176,7 +175,7 @@ impl Bench {
 impl Drop for Bench {
     fn drop(&mut self) {
         for mount in self.mounts.drain(..) {
-            let _ = Command::new("umount").arg(&mount).stderr(Stdio::null()).status();
+            unmount(&mount);
         }
         for mut attachment in attach::list(&self.runtime()).unwrap_or_default() {
             let pid = attachment.state().pid;

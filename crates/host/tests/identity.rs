@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Bench, can_attach, run, try_run};
+use common::{Bench, can_attach, run, try_run, unmount};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -31,9 +31,7 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        if let Err(error) = mounts::unmount(&self.0) {
-            eprintln!("{error:?}");
-        }
+        unmount(&self.0);
     }
 }
 

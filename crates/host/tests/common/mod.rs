@@ -11,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 use umbra_base::LunId;
-use umbra_host::attach::{self, Attachment, Credentials, Designators, DeviceWish, Endpoint, Launcher, Spec};
+use umbra_host::{
+    attach::{self, Attachment, Credentials, Designators, DeviceWish, Endpoint, Launcher, Spec},
+    mounts,
+};
 
 /// The program that stands for `umbra`.
 pub fn helper() -> Launcher {
@@ -94,7 +97,7 @@ impl Bench {
     }
 
     pub fn unmount(&mut self, path: &Path) {
-        run("umount", &[path.to_str().unwrap()]);
+        assert!(unmount(path), "{} stays in use", path.display());
         self.mounts.retain(|mount| mount != path);
     }
 }
@@ -102,7 +105,7 @@ impl Bench {
 impl Drop for Bench {
     fn drop(&mut self) {
         for mount in self.mounts.drain(..) {
-            let _ = Command::new("umount").arg(&mount).stderr(Stdio::null()).status();
+            unmount(&mount);
         }
         for mut attachment in attach::list(&self.runtime()).unwrap_or_default() {
             let pid = attachment.state().pid;
@@ -114,6 +117,20 @@ impl Drop for Bench {
         }
         let _ = attach::sweep(&self.runtime());
     }
+}
+
+/// Unmounts; false if it stays in use. A child that another test starts has this test's files open until its `exec`:
+/// waits for that.
+pub fn unmount(path: &Path) -> bool {
+    let start = Instant::now();
+    while let Err(error) = mounts::unmount(path) {
+        if start.elapsed() > Duration::from_secs(10) {
+            eprintln!("{error:?}");
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    true
 }
 
 pub fn kill(pid: u32) {
