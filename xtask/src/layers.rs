@@ -45,7 +45,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ),
     // Benches are programs for developers; nothing builds on them.
     ("umbra-bench-common", &[]),
-    ("umbra-bench-pool", &["umbra-ring", "umbra-store", "umbra-thin"]),
+    ("umbra-bench-pool", &["umbra-api", "umbra-array", "umbra-ring", "umbra-store", "umbra-thin"]),
     (
         "umbra-bench-target",
         &["umbra-base", "umbra-bench-common", "umbra-iscsi", "umbra-store", "umbra-target"],

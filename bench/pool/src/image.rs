@@ -105,12 +105,10 @@ impl Image {
     }
 
     /// An open copy, with the mapped devices as its LUNs.
-    pub fn stage(&self, lab: &Lab, cache_bytes: Option<u64>) -> Result<Stage> {
+    pub fn stage(&self, lab: &Lab) -> Result<Stage> {
         let copy = self.copy(lab)?;
         let luns: Vec<_> = (1..).zip(self.devices.iter().copied()).collect();
-        let mut params = PoolParams::new(BLOCK);
-        params.cache_bytes = cache_bytes.unwrap_or(params.cache_bytes);
-        Stage::open(copy.folder, params, &luns)
+        Stage::open(copy.folder, PoolParams::new(BLOCK), &luns)
     }
 
     /// Another pool that is the same. Its data file is empty, so only an image without data can be copied.

@@ -19,7 +19,7 @@ use std::{
 };
 use tempfile::TempDir;
 use umbra_ring::{Backend, Workers};
-use umbra_store::{LunStore, PoolParams, ThinId, ThinPoolStore};
+use umbra_store::{LunStore, PoolParams, Share, ThinId, ThinPoolStore};
 
 /// Rounds that count, turns of a timed contender in each, and how long a turn is.
 const ROUNDS: (usize, usize, Duration) = (9, 5, Duration::from_millis(30));
@@ -125,6 +125,13 @@ impl Stage {
         Ok(stage)
     }
 
+    /// The pool's data file without the pool: what bounds it. Two files would differ by where their pages lie, which alone
+    /// was seen to make a sixth.
+    pub fn raw(&self) -> Result<Raw> {
+        let file = self.store.data_file().context("the store has no data file of its own")?;
+        Ok(Raw { file, base: 0 })
+    }
+
     /// Opens a device.
     pub fn lun(&self, id: u32, bytes: u64) -> Result<Lun> {
         Lun::new(&self.store, self.store.open(ThinId(id), bytes)?)
@@ -137,5 +144,15 @@ pub fn fill(door: &impl Door, bytes: u64) -> Result<()> {
     for at in (0..bytes).step_by(chunk.len()) {
         door.write(at, &chunk[..chunk.len().min((bytes - at) as usize)])?;
     }
+    Ok(())
+}
+
+/// Maps `span` bytes of a device without writing them: the first `bytes` of another, shared over and over.
+pub fn repeat(store: &ThinPoolStore, from: ThinId, bytes: u64, to: ThinId, span: u64) -> Result<()> {
+    let begun = Instant::now();
+    for to_offset in (0..span).step_by(bytes as usize) {
+        store.share(Share { from, from_offset: 0, to, to_offset, len: bytes })?;
+    }
+    tell(&format!("{} GiB shared in {:.0} s", span >> 30, begun.elapsed().as_secs_f64()));
     Ok(())
 }

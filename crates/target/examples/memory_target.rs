@@ -3,10 +3,10 @@
 //! ```text
 //! memory_target [--portal ADDR:PORT]... [--chap SECRET] [--mutual NAME SECRET] [--sectors BYTES]
 //! ```
-//! serves LUN 0 (64 MiB), LUN 1 (1 GiB) and LUN 2 (64 MiB, read-only) to every initiator, and prints the URL of LUN 1 at each
-//! portal, one a line. Without `--portal` there is one, at a free port of 127.0.0.1. `--chap` demands CHAP with this
-//! secret of everybody, `--mutual` proves with that one who we are to those that ask; `--sectors` is the size of physical
-//! blocks (4096). It ends when its standard input does.
+//! serves LUN 0 (64 MiB), LUN 1 (1 GiB), LUN 2 (64 MiB, read-only) and LUN 3 (64 MiB, physical blocks of 512 bytes) to every
+//! initiator, and prints the URL of LUN 1 at each portal, one a line. Without `--portal` there is one, at a free port of
+//! 127.0.0.1. `--chap` demands CHAP with this secret of everybody, `--mutual` proves with that one who we are to those that
+//! ask; `--sectors` is the size of physical blocks of the other LUNs (4096). It ends when its standard input does.
 
 #[path = "../tests/it/memory.rs"]
 mod memory;
@@ -96,9 +96,12 @@ fn lun(number: u16, mib: u64, sectors: u32, access: Access) -> LunEntry<MemoryUn
 fn main() -> Result<()> {
     let options = Options::parse(std::env::args().skip(1))?;
     let auth = options.auth();
-    let lun = |number, mib, access| lun(number, mib, options.sectors, access);
-    let luns =
-        vec![lun(0, 64, Access::ReadWrite), lun(1, 1024, Access::ReadWrite), lun(2, 64, Access::ReadOnly)];
+    let luns = vec![
+        lun(0, 64, options.sectors, Access::ReadWrite),
+        lun(1, 1024, options.sectors, Access::ReadWrite),
+        lun(2, 64, options.sectors, Access::ReadOnly),
+        lun(3, 64, 512, Access::ReadWrite),
+    ];
     let directory = Arc::new(Everybody { target: OnceLock::new(), login: options.login, luns });
     let target = Target::new(TargetConfig::new(IQN), Arc::clone(&directory) as _, Arc::new(KeepNothing))?;
     let _only_once = directory.target.set(Arc::downgrade(&target));

@@ -1,12 +1,11 @@
 //! Row 6: random reads over 1 TiB mapped with 64 MiB for everything that is kept of metadata, mappings and nodes of trees
 //! together, beside the same over 1 GiB.
 //!
-//! The data is all hole, and reading a hole costs the same wherever it is; what differs is how mappings are found.
+//! Both read the same amount of data: the tebibyte shares a gibibyte over and over. What differs is how mappings are found.
 
 use crate::{
     door::Way,
-    image::Image,
-    lab::Lab,
+    lab::{Lab, Stage, fill, repeat},
     places::Order,
     report::{Goal, Line, Report, tell},
     rounds::{Contender, alternate},
@@ -15,6 +14,7 @@ use crate::{
 };
 use anyhow::Result;
 use umbra_ring::Backend;
+use umbra_store::{LunStore, PoolParams, ThinId};
 
 /// Bytes for what is kept of metadata: five parts of six for mappings, one for nodes.
 const CACHE: u64 = 64 << 20;
@@ -24,8 +24,8 @@ const SMALL: u64 = 1 << 30;
 const WARM: u64 = 600_000;
 
 pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
-    let large = lab.huge()?.stage(lab, Some(CACHE))?;
-    let small = Image::new(lab, &[SMALL])?.stage(lab, Some(CACHE))?;
+    let large = large(lab)?;
+    let small = lab.stage(1, SMALL, 64 << 20)?;
     tell("filling the cache");
     let load =
         Load { backend: Backend::Auto, depth: 32, way: Way::Read, len: 4096, limit: Limit::Count(WARM) };
@@ -42,4 +42,18 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
         report.add(&line.goal(Goal::RatioAtLeast(0.5)))?;
     }
     Ok(())
+}
+
+/// A pool whose device 1 has 1 TiB mapped, on the blocks of device 2.
+fn large(lab: &Lab) -> Result<Stage> {
+    let mut params = PoolParams::new(LARGE);
+    params.cache_bytes = CACHE;
+    let mut stage = Stage::open(lab.folder("large")?, params, &[])?;
+    let (device, data) = (ThinId(1), ThinId(2));
+    stage.store.create(device)?;
+    stage.store.create(data)?;
+    fill(&stage.lun(data.0, SMALL)?, SMALL)?;
+    repeat(&stage.store, data, SMALL, device, LARGE)?;
+    stage.luns = vec![stage.lun(device.0, LARGE)?];
+    Ok(stage)
 }

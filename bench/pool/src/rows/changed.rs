@@ -17,7 +17,7 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
     for (name, run) in [("blocks at random", 1), ("runs of 4 MiB at random", 64)] {
         let image = lab.huge()?.copy(lab)?;
         let changed = image.change(COPY, 100, run)?;
-        let stage = image.stage(lab, None)?;
+        let stage = image.stage(lab)?;
         let seen: Vec<(f64, f64)> =
             (0..lab.rounds).map(|_| timed(|| list(&stage.store, changed))).collect::<Result<_>>()?;
         let [seconds, processor] = [|seen: &(f64, f64)| seen.0, |seen: &(f64, f64)| seen.1]

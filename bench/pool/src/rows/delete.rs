@@ -59,7 +59,7 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
 
 fn one(lab: &Lab) -> Result<Seen> {
     let image = lab.huge()?;
-    let mut stage = image.stage(lab, None)?;
+    let mut stage = image.stage(lab)?;
     let empty = stage.lun(image.empty().0, SPAN)?;
     stage.luns = vec![stage.luns.remove(1), empty];
     let (clock, stop) = (Instant::now(), Arc::new(AtomicBool::new(false)));

@@ -1,5 +1,6 @@
 //! What is measured, row by row.
 
+mod broken;
 mod cache;
 mod changed;
 mod cut;
@@ -34,4 +35,5 @@ pub const ROWS: &[Row] = &[
     Row { number: 6, name: "random reads beyond the cache", run: cache::run },
     Row { number: 7, name: "changed blocks", run: changed::run },
     Row { number: 8, name: "several submitters", run: threads::run },
+    Row { number: 9, name: "the array's break", run: broken::run },
 ];

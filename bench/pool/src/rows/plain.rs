@@ -23,7 +23,7 @@ pub(super) const KINDS: [(&str, Way, u64, Order); 4] = [
 
 pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
     let stage = lab.stage(1, BYTES, 64 << 20)?;
-    let raw = lab.raw("raw", BYTES)?;
+    let raw = stage.raw()?;
     for backend in [Backend::Uring, Backend::Plain] {
         for (name, way, len, order) in KINDS {
             for depth in [1, 32] {

@@ -17,7 +17,7 @@ const DEPTH: usize = 32;
 
 pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
     let stage = lab.stage(2, BYTES, 64 << 20)?;
-    let whole = lab.raw("raw", 2 * BYTES)?;
+    let whole = stage.raw()?;
     let raw = [whole.clone(), Raw { base: BYTES, ..whole }];
     for (name, way) in [("read", Way::Read), ("write in place", Way::Write)] {
         let work = lab.timed(Backend::Auto, DEPTH, way, 4096, Order::Random, BYTES);

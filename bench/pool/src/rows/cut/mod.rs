@@ -139,11 +139,11 @@ fn lines(report: &mut Report, own: &[Contender<'_>], peers: &[Contender<'_>]) ->
 }
 
 fn luns(lab: &Lab, luns: usize) -> Result<Luns> {
-    Ok(Luns::new(Image::new(lab, &vec![GIB; luns])?.stage(lab, None)?))
+    Ok(Luns::new(Image::new(lab, &vec![GIB; luns])?.stage(lab)?))
 }
 
 fn huge(lab: &Lab) -> Result<Luns> {
-    let mut stage = lab.huge()?.stage(lab, None)?;
+    let mut stage = lab.huge()?.stage(lab)?;
     stage.luns.truncate(1);
     Ok(Luns::new(stage))
 }
