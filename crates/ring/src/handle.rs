@@ -33,6 +33,11 @@ impl Socket {
             result => Ok(result?),
         }
     }
+
+    /// Bytes that were sent and that the peer has not acknowledged.
+    pub fn unacknowledged(&self) -> io::Result<u64> {
+        umbra_sys::sockets::unacknowledged(self)
+    }
 }
 
 impl AsFd for File {

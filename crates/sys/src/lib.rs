@@ -16,5 +16,6 @@ pub mod isolate;
 pub mod loopdev;
 pub mod process;
 pub mod sharedpage;
+pub mod sockets;
 pub mod uring;
 pub mod writeback;

@@ -8,7 +8,8 @@ use crate::limits::CHUNK;
 use crate::slot::{Slot, lock};
 use crate::slow::{Run, Viewer, with_scratch};
 use crate::unit::{LogicalUnit, MediumError};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use umbra_scsi::copy::{
     self, End, Form, Keep, ListId, Move, Operations, Place, Progress, Request, Service, Token,
 };
@@ -22,7 +23,7 @@ impl<U: LogicalUnit> Run<'_, U> {
             Form::Lid1 => Service::ExtendedCopyLid1,
             Form::Lid4 => Service::ExtendedCopyLid4,
         };
-        let book = Entry { id: request.id, copies: &viewer.copies };
+        let book = viewer.entry(request.id);
         book.begin(service, request.keep)?;
         let mut progress = Progress::default();
         let result = self.copy_segments(&request, viewer, &mut progress, &book);
@@ -172,7 +173,8 @@ fn copy_bytes<U: LogicalUnit>(
 /// A copy's entry in the list that results are asked from, if it has one.
 pub(crate) struct Entry<'a> {
     pub id: Option<ListId>,
-    pub copies: &'a std::sync::Mutex<Operations>,
+    pub copies: &'a Mutex<Operations>,
+    pub given_up: &'a AtomicBool,
 }
 
 impl Entry<'_> {
@@ -182,7 +184,8 @@ impl Entry<'_> {
 
     /// Whether it should go on.
     pub fn advance(&self, progress: Progress) -> bool {
-        self.id.is_none_or(|id| lock(self.copies).advance(id, progress))
+        let goes_on = self.id.is_none_or(|id| lock(self.copies).advance(id, progress));
+        goes_on && !self.given_up.load(Relaxed)
     }
 
     /// It has ended: false if it was aborted.

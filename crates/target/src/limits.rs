@@ -40,7 +40,7 @@ pub const JOBS: usize = 64 << 10;
 /// Data of commands on its way in and out, in all, unless another size is asked for.
 pub const MEMORY: usize = 512 << 20;
 /// Bytes for headers and received bytes, of each shard.
-pub const FRAME_BYTES: usize = 192 << 20;
+pub const FRAME_BYTES: usize = 256 << 20;
 /// Replies up to so many bytes go out among the headers: what is told once (sense data, results of a copy, the list of LUNs)
 /// must not be lost for want of memory. Longer ones, which can be asked for again, come from the host's share.
 pub const REPLY_BYTES: usize = 16 << 10;

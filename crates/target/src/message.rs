@@ -64,11 +64,11 @@ pub(crate) enum Ending {
 
 impl Ending {
     pub fn reason(self) -> CloseReason {
-        CloseReason::TargetClosed(match self {
-            Ending::Stopping => "the target stops",
-            Ending::Dropped => "sessions of this initiator were dropped",
-            Ending::Replaced => "replaced by a new login",
-        })
+        match self {
+            Ending::Stopping => CloseReason::TargetClosed("the target stops"),
+            Ending::Dropped => CloseReason::TargetClosed("sessions of this initiator were dropped"),
+            Ending::Replaced => CloseReason::Replaced,
+        }
     }
 
     /// Whether the initiator is told, and after how many seconds it may come back (Time2Wait). open-iscsi and libiscsi do

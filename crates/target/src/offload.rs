@@ -83,7 +83,7 @@ impl<U: LogicalUnit> Run<'_, U> {
     pub(crate) fn populate_token(&self, id: ListId, list: &[u8]) -> Result<(), Sense> {
         let viewer = self.viewer()?;
         let request = self.with_view(|view| copy::parse_populate(list, view))?;
-        let book = Entry { id: Some(id), copies: &viewer.copies };
+        let book = viewer.entry(Some(id));
         book.begin(Service::PopulateToken, Keep::UntilAsked)?;
         let made = self.make_token(viewer, &request);
         if made.is_ok() {
@@ -120,7 +120,7 @@ impl<U: LogicalUnit> Run<'_, U> {
     pub(crate) fn write_using_token(&self, id: ListId, list: &[u8]) -> Result<(), Sense> {
         let viewer = self.viewer()?;
         let request = self.with_view(|view| copy::parse_use(list, view))?;
-        let book = Entry { id: Some(id), copies: &viewer.copies };
+        let book = viewer.entry(Some(id));
         book.begin(Service::WriteUsingToken, Keep::UntilAsked)?;
         let written = match &request.token {
             Named::Zeroes => self.write_zeroes(&request.ranges, &book),

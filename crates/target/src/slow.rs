@@ -3,6 +3,7 @@
 //! What always holds: a unit that panics fails its command and nothing else; buffers come from the shard and go back there.
 
 use crate::common::Common;
+use crate::copy::Entry;
 use crate::limits::CHUNK;
 use crate::message::{Aftermath, Message};
 use crate::outcome::Outcome;
@@ -10,9 +11,10 @@ use crate::slot::{LunMap, Slot, Viewpoint};
 use crate::unit::{LogicalUnit, MediumError, Space};
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use umbra_ring::Buf;
-use umbra_scsi::copy::Operations;
+use umbra_scsi::copy::{ListId, Operations};
 use umbra_scsi::provision::{self, Provisioning, StatusRun};
 use umbra_scsi::reservation::{Known, Nexus, Out};
 use umbra_scsi::threshold::{Resource, Resources, Scope};
@@ -43,6 +45,15 @@ pub(crate) struct Viewer<U> {
     pub nexus: Nexus,
     pub luns: Arc<LunMap<U>>,
     pub copies: Arc<Mutex<Operations>>,
+    /// Nobody wants to hear how the command ends: a copy stops where it is.
+    pub given_up: Arc<AtomicBool>,
+}
+
+impl<U> Viewer<U> {
+    /// The entry of a copy of this command.
+    pub fn entry(&self, id: Option<ListId>) -> Entry<'_> {
+        Entry { id, copies: &self.copies, given_up: &self.given_up }
+    }
 }
 
 /// Carries a plan out.

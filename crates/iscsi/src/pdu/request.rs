@@ -134,6 +134,12 @@ pub mod stage {
     pub const FULL_FEATURE: u8 = 3;
 }
 
+/// Task attributes (section 11.3.1, SAM-5 section 8.6).
+pub mod task_attribute {
+    pub const ORDERED: u8 = 2;
+    pub const HEAD_OF_QUEUE: u8 = 3;
+}
+
 /// Task management functions (section 11.5.1).
 pub mod task_function {
     pub const ABORT_TASK: u8 = 1;

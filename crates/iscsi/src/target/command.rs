@@ -129,6 +129,16 @@ impl Full {
         }
     }
 
+    /// Whether any open task has the attribute ORDERED.
+    pub fn has_ordered(&self) -> bool {
+        self.tasks.has_ordered()
+    }
+
+    /// Whether a task's turn has come, as far as tasks before it are concerned that do not run yet.
+    pub fn may_begin(&self, tag: u32) -> bool {
+        self.tasks.may_begin(tag)
+    }
+
     /// Tags and LUNs of all open tasks.
     pub fn open_tasks(&self) -> Vec<(u32, Lun)> {
         self.tasks.iter().map(|(tag, lun)| (tag, Lun(lun))).collect()

@@ -175,6 +175,8 @@ pub enum CloseReason {
     LoggedOut,
     #[error("the peer closed the connection")]
     PeerClosed,
+    #[error("replaced by a new login")]
+    Replaced,
     #[error("the target ended the connection: {0}")]
     TargetClosed(&'static str),
     #[error("socket: {0}")]

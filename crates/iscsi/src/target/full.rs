@@ -91,7 +91,7 @@ impl Full {
 
     /// Opens the window as far as there is room for commands.
     pub fn open_window(&self, link: &mut Link) {
-        link.window.open(self.queue_depth.saturating_sub(self.tasks.ordered()));
+        link.window.open(self.queue_depth.saturating_sub(self.tasks.in_window()));
     }
 
     /// A PDU begins.

@@ -270,6 +270,33 @@ impl Connection {
         }
     }
 
+    /// Whether any open task has the attribute ORDERED; while none has, each may begin.
+    pub fn has_ordered(&self) -> bool {
+        matches!(&self.phase, Phase::Full(full) if full.has_ordered())
+    }
+
+    /// Whether a command may begin: an ordered one when no older one is open, another when no older one is ordered
+    /// (SAM-5 section 8.6). Commands that wait for their data count; a command is as old as its header.
+    pub fn may_begin(&self, tag: u32) -> bool {
+        match &self.phase {
+            Phase::Full(full) => full.may_begin(tag),
+            Phase::Login { .. } => true,
+        }
+    }
+
+    /// The initiator takes output that was there before our ping, if there is one: it lives, and cannot have answered yet.
+    /// `deaf`: what it sends is not received meanwhile, so that it cannot be blamed for data that does not come either.
+    pub fn took_output(&mut self, now: Instant, deaf: bool) {
+        if let Some((full, _)) = self.full() {
+            full.took_output(now, deaf);
+        }
+    }
+
+    /// Whether an answer to a ping of ours is due.
+    pub fn is_pinging(&self) -> bool {
+        matches!(&self.phase, Phase::Full(full) if full.is_pinging())
+    }
+
     /// Answers [`Event::Logout`]; the connection is closed once its bytes are sent.
     pub fn logout_done(&mut self) {
         if let Some((full, link)) = self.full()

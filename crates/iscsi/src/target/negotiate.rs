@@ -187,7 +187,11 @@ fn number(value: &str, low: u32, high: u32, decide: impl FnOnce(u32) -> u32) -> 
 /// A decimal or hex constant (section 6.1).
 pub fn parse_number(value: &str) -> Option<u32> {
     match value.strip_prefix("0x").or_else(|| value.strip_prefix("0X")) {
-        Some(digits) => u32::from_str_radix(digits, 16).ok(),
+        // Of itself it takes a sign too.
+        Some(digits) if digits.bytes().all(|digit| digit.is_ascii_hexdigit()) => {
+            u32::from_str_radix(digits, 16).ok()
+        }
+        Some(_) => None,
         None if value.starts_with(|c: char| c.is_ascii_digit()) => value.parse().ok(),
         None => None,
     }

@@ -33,6 +33,14 @@ impl Silence {
         self.ping.take_if(|ping| now > ping.sent);
     }
 
+    /// Output was taken that was there before the ping: its time begins now.
+    fn took(&mut self, now: Instant) {
+        self.heard = now;
+        if let Some(ping) = &mut self.ping {
+            ping.sent = now;
+        }
+    }
+
     fn deadline(&self) -> Instant {
         match &self.ping {
             Some(ping) => ping.sent + PING_ANSWER,
@@ -57,6 +65,17 @@ impl Full {
             NopIn { final_bit: true, task_tag: pdu.task_tag, transfer_tag: RESERVED_TAG, ..NopIn::default() };
         link.respond(answer, &data[..data.len().min(self.negotiated.peer_data_segment)]);
         Ok(())
+    }
+
+    pub fn took_output(&mut self, now: Instant, deaf: bool) {
+        self.silence.took(now);
+        if deaf {
+            self.stall.moved();
+        }
+    }
+
+    pub fn is_pinging(&self) -> bool {
+        self.silence.ping.is_some()
     }
 
     /// When [`Full::tick`] has something to do.

@@ -7,6 +7,7 @@ use super::negotiate::Negotiated;
 use super::task::Task;
 use crate::limits::IMMEDIATE_COMMANDS;
 use crate::pdu::RESERVED_TAG;
+use crate::pdu::request::task_attribute;
 use crate::pdu::response::R2t;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -16,6 +17,10 @@ pub(super) struct TaskTable {
     tasks: HashMap<u32, Task, BuildHasherDefault<TagHasher>>,
     /// How many of them came for immediate delivery.
     immediate: usize,
+    /// How many of them are to be ordered among the others.
+    ordered: usize,
+    /// How many there have been.
+    arrived: u64,
     last_transfer_tag: u32,
 }
 
@@ -25,11 +30,11 @@ impl TaskTable {
         // Twice the room: a map that is never more than half full never grows.
         let room = 2 * (depth as usize + IMMEDIATE_COMMANDS);
         let tasks = HashMap::with_capacity_and_hasher(room, BuildHasherDefault::default());
-        TaskTable { tasks, immediate: 0, last_transfer_tag: 0 }
+        TaskTable { tasks, immediate: 0, ordered: 0, arrived: 0, last_transfer_tag: 0 }
     }
 
     /// Tasks that came in the order of CmdSN.
-    pub fn ordered(&self) -> u32 {
+    pub fn in_window(&self) -> u32 {
         (self.tasks.len() - self.immediate) as u32
     }
 
@@ -56,14 +61,34 @@ impl TaskTable {
         self.tasks.values().any(Task::owes_data)
     }
 
-    pub fn insert(&mut self, task: Task) -> &mut Task {
+    /// Whether any task has the attribute ORDERED.
+    pub fn has_ordered(&self) -> bool {
+        self.ordered > 0
+    }
+
+    /// Whether a task may begin, by its attribute and those of the tasks that came before it (SAM-5 section 8.6).
+    pub fn may_begin(&self, tag: u32) -> bool {
+        let Some(task) = self.tasks.get(&tag).filter(|_| self.has_ordered()) else { return true };
+        let mut before = self.tasks.values().filter(|other| other.serial < task.serial && !other.is_ending());
+        match task.header.attribute {
+            task_attribute::HEAD_OF_QUEUE => true,
+            task_attribute::ORDERED => before.next().is_none(),
+            _ => before.all(|other| other.header.attribute != task_attribute::ORDERED),
+        }
+    }
+
+    pub fn insert(&mut self, mut task: Task) -> &mut Task {
+        self.arrived += 1;
+        task.serial = self.arrived;
         self.immediate += usize::from(task.header.immediate);
+        self.ordered += usize::from(task.header.attribute == task_attribute::ORDERED);
         self.tasks.entry(task.header.task_tag).insert_entry(task).into_mut()
     }
 
     pub fn remove(&mut self, tag: u32) -> Option<Task> {
         let task = self.tasks.remove(&tag)?;
         self.immediate -= usize::from(task.header.immediate);
+        self.ordered -= usize::from(task.header.attribute == task_attribute::ORDERED);
         Some(task)
     }
 

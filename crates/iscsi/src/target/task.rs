@@ -61,6 +61,8 @@ enum Phase {
 #[derive(Debug)]
 pub(super) struct Task {
     pub header: ScsiCommand,
+    /// Its place in the order of arrival.
+    pub serial: u64,
     /// Bytes that the initiator has for us, and how many of them have arrived.
     total: u32,
     received: u32,
@@ -109,6 +111,7 @@ impl Task {
         let total = if header.write { header.expected_data_length } else { 0 };
         let mut task = Task {
             header,
+            serial: 0,
             total,
             received: 0,
             r2ts: 0,

@@ -1,7 +1,7 @@
 //! A command on its way to its unit: whose turn it is, what the SCSI layer makes of it, and by which door it goes.
 //!
-//! What always holds: an ordered command waits for all before it, and all after it wait for it (SAM-5 section 8.6); a command
-//! that waits for memory keeps its place; what can be done here and now is answered without ever becoming a task.
+//! What always holds: an ordered command waits for all before it, and all after it wait for it, from the moment that its header
+//! has come (SAM-5 section 8.6); a command that waits for memory keeps its place; what can be done here and now is answered without ever becoming a task.
 
 use super::{Kind, Server, connection::Queued, task::Task, task::Work, token};
 use crate::limits::{CALLS_PER_SESSION, COMMAND_OPERATIONS, OPERATIONS, SOCKET_OPERATIONS};
@@ -10,6 +10,7 @@ use crate::slot::{Slot, Viewpoint, lock};
 use crate::slow::{self, Job, Viewer};
 use crate::unit::LogicalUnit;
 use std::sync::{Arc, Mutex};
+use umbra_iscsi::pdu::request::task_attribute::{HEAD_OF_QUEUE, ORDERED};
 use umbra_iscsi::target::Command;
 use umbra_ring::{Buf, NoBuffer};
 use umbra_scsi::copy::Operations;
@@ -17,9 +18,6 @@ use umbra_scsi::limits::BLOCK;
 use umbra_scsi::{
     Durability, Extent as Blocks, Plan, Refusal, Sense, SenseFormat, WriteCache, admit, mode, plan, status,
 };
-
-const ORDERED: u8 = 2;
-const HEAD_OF_QUEUE: u8 = 3;
 
 /// Why a command does not begin yet.
 enum NotYet {
@@ -68,8 +66,8 @@ impl<U: LogicalUnit> Server<U> {
         while let Some(queued) = self.next_command(c) {
             match self.begin(c, queued) {
                 Ok(()) => {}
-                // It runs alone: nobody whom it could wait for would give memory back, but those behind it.
-                Err(NotYet::Memory(queued)) if queued.command.attribute == ORDERED => {
+                // An ordered command and those before it would wait for memory that those behind it have.
+                Err(NotYet::Memory(queued)) if self.conns[c].core.has_ordered() => {
                     self.answer(c, queued.command.tag, Outcome::status(status::TASK_SET_FULL), None);
                 }
                 Err(NotYet::Memory(queued)) => {
@@ -98,17 +96,19 @@ impl<U: LogicalUnit> Server<U> {
         if conn.ordered {
             return None;
         }
-        if conn.starved {
-            let mut movable = conn.queue.iter().take_while(|queued| queued.command.attribute != ORDERED);
-            let at = movable.position(|queued| queued.data.is_some())?;
+        if conn.starved && !conn.core.has_ordered() {
+            let at = conn.queue.iter().position(|queued| queued.data.is_some())?;
             return conn.queue.remove(at);
         }
-        let ordered = conn.queue.front()?.command.attribute == ORDERED;
-        let alone = conn.running == 0 && conn.waiting.is_empty();
-        if ordered && !alone {
-            return None;
+        if !conn.core.has_ordered() {
+            return conn.queue.pop_front();
         }
-        conn.queue.pop_front()
+        // The line is that of complete commands; their order is that of their headers.
+        let alone = conn.running == 0 && conn.waiting.is_empty();
+        let at = conn.queue.iter().position(|Queued { command, .. }| {
+            (alone || command.attribute != ORDERED) && conn.core.may_begin(command.tag)
+        });
+        conn.queue.remove(at?)
     }
 
     /// Begins a command, or gives it back.
@@ -231,7 +231,7 @@ impl<U: LogicalUnit> Server<U> {
         let len = blocks.bytes().min(asked);
         if len == 0 {
             let outcome = Outcome { has: Some(blocks.bytes()), ..Outcome::good() };
-            self.answer(at.c, at.command.tag, outcome, None);
+            self.answer(at.c, at.command.tag, outcome.taking(at.takes), None);
             return Ok(());
         }
         let room = self.has_operations().then(|| self.buffer(at.c, len as usize));
@@ -347,6 +347,7 @@ impl<U: LogicalUnit> Server<U> {
             nexus: nexus.scsi.clone(),
             luns: nexus.luns.clone(),
             copies: nexus.copies.entry(task.slot.number).or_default().clone(),
+            given_up: task.given_up.clone().unwrap_or_default(),
         });
         let job = Job {
             common: self.common.clone(),
@@ -398,6 +399,7 @@ impl<U: LogicalUnit> Server<U> {
             takes: at.takes,
             ordered,
             copies: at.copies,
+            given_up: at.copies.then(Arc::default),
             aborted: false,
             settling: false,
             fences: Vec::new(),

@@ -56,6 +56,12 @@ pub(super) struct Conn<U> {
     pub out_bytes: usize,
     /// Since when the socket has bytes; it takes no others meanwhile.
     pub sending: Option<Instant>,
+    /// Bytes that the socket is being given, and those that it has taken.
+    pub sending_bytes: usize,
+    pub sent_bytes: u64,
+    /// How many of those the peer had acknowledged at the last look, and where among all our last ping ends.
+    pub taken_bytes: u64,
+    pub ping_end: u64,
     pub parts: Parts,
 
     pub queue: VecDeque<Queued>,
@@ -157,11 +163,15 @@ impl<U: LogicalUnit> Server<U> {
         let now = self.now;
         let Some(conn) = self.conns.get_mut(c) else { return };
         let Some(reason) = conn.core.closed() else { return };
+        if conn.over.is_none() {
+            self.tasks.iter_mut().filter(|(_, task)| task.conn == c).for_each(|(_, task)| task.give_up());
+        }
         let since = *conn.over.get_or_insert(now);
         conn.queue.clear();
         conn.waiting.clear();
         conn.soliciting.clear();
-        let mute = matches!(reason, CloseReason::PeerClosed | CloseReason::Socket(_));
+        // Who has replaced it waits for its end, and takes nothing here any more.
+        let mute = matches!(reason, CloseReason::PeerClosed | CloseReason::Socket(_) | CloseReason::Replaced);
         if mute && conn.sending.is_none() {
             conn.out.clear();
             (conn.head, conn.out_bytes) = (None, 0);
@@ -199,16 +209,42 @@ impl<U: LogicalUnit> Server<U> {
     /// What time makes due.
     pub(super) fn look_after(&mut self, c: usize) {
         let now = self.now;
+        self.look_at_output(c);
         let conn = &mut self.conns[c];
+        let pinged = conn.core.is_pinging();
         conn.core.tick(now);
+        let pings = !pinged && conn.core.is_pinging();
         if conn.sending.is_some_and(|since| takes_nothing(since, now)) {
             conn.core
                 .close(CloseReason::Socket(format!("the peer took nothing for {} s", SEND_TIME.as_secs())));
             conn.shut = conn.socket.shutdown().is_ok();
         }
         self.transmit(c);
+        if pings {
+            let conn = &mut self.conns[c];
+            conn.ping_end = conn.sent_bytes + (conn.sending_bytes + conn.out_bytes) as u64;
+        }
         self.touch(c);
     }
+
+    /// A peer that takes what lies before our ping lives, and cannot have answered it yet.
+    fn look_at_output(&mut self, c: usize) {
+        let (now, deaf) = (self.now, self.is_clogged(c));
+        let conn = &mut self.conns[c];
+        let waits = conn.socket.unacknowledged().unwrap_or(0);
+        let taken = conn.sent_bytes.saturating_sub(waits);
+        let ping_end = conn.core.is_pinging().then_some(conn.ping_end);
+        if proves_life(conn.taken_bytes, taken, ping_end) {
+            conn.core.took_output(now, deaf);
+        }
+        conn.taken_bytes = conn.taken_bytes.max(taken);
+    }
+}
+
+/// Whether a peer that had taken so many bytes and has taken more since cannot have answered our ping, which ends there. That
+/// it has taken the ping itself says nothing: its kernel does that for it.
+fn proves_life(before: u64, taken: u64, ping_end: Option<u64>) -> bool {
+    taken > before && ping_end.is_none_or(|end| taken < end)
 }
 
 /// Whether a connection that is over since then has had its time for its last words.
@@ -226,7 +262,12 @@ fn log_end<U>(conn: &Conn<U>) {
     let (id, peer) = (conn.id, conn.peer.as_str());
     match conn.core.closed() {
         None => tracing::error!(session = id, peer, initiator, "connection ended without a reason"),
-        Some(reason @ (CloseReason::LoggedOut | CloseReason::PeerClosed | CloseReason::TargetClosed(_))) => {
+        Some(
+            reason @ (CloseReason::LoggedOut
+            | CloseReason::PeerClosed
+            | CloseReason::Replaced
+            | CloseReason::TargetClosed(_)),
+        ) => {
             tracing::info!(session = id, peer, initiator, %reason, "connection ended");
         }
         Some(reason) => tracing::warn!(session = id, peer, initiator, %reason, "connection cut"),
@@ -237,6 +278,14 @@ fn log_end<U>(conn: &Conn<U>) {
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn who_takes_what_lies_before_our_ping_lives() {
+        assert!(proves_life(10, 11, None) && !proves_life(10, 10, None) && !proves_life(10, 9, None));
+        assert!(
+            proves_life(10, 11, Some(12)) && !proves_life(10, 12, Some(12)) && !proves_life(10, 13, Some(12))
+        );
+    }
 
     #[test]
     fn a_slow_peer_has_its_time_to_the_last_tick_and_no_longer() {

@@ -3,9 +3,10 @@
 //! What always holds (design A1): the answer to an abort or reset goes out only when none of the tasks that it names runs
 //! any more, whichever session and shard they belong to; tasks that did not start never will.
 
-use super::Server;
+use super::{Server, task::Task};
 use crate::fence::Fence;
 use crate::message::{AtUnit, Message, post};
+use crate::outcome::Outcome;
 use crate::slot::Slot;
 use crate::unit::LogicalUnit;
 use std::collections::BTreeSet;
@@ -13,8 +14,8 @@ use std::sync::Arc;
 use umbra_iscsi::pdu::request::task_function;
 use umbra_iscsi::pdu::response::task_response;
 use umbra_iscsi::target::{Aborted, TaskManagementRequest};
-use umbra_scsi::Sense;
 use umbra_scsi::mode::ModeState;
+use umbra_scsi::{Sense, SenseFormat};
 
 impl<U: LogicalUnit> Server<U> {
     /// Carries out a task management request; the answer comes when it is due.
@@ -72,18 +73,36 @@ impl<U: LogicalUnit> Server<U> {
 
     /// Ends one task. Fences fall when nothing of it runs any more, also where it was aborted earlier.
     fn abort(&mut self, c: usize, tag: u32, fence: &Fence) -> Aborted {
+        let aborted = self.conns[c].core.abort(tag);
+        self.forget(c, tag);
+        for (_, task) in self.tasks.iter_mut().filter(|(_, task)| task.conn == c && task.tag == tag) {
+            task.aborted = true;
+            task.give_up();
+            task.hold(fence);
+        }
+        aborted
+    }
+
+    /// Drops what is here of a command that has not begun.
+    fn forget(&mut self, c: usize, tag: u32) {
         let conn = &mut self.conns[c];
-        let aborted = conn.core.abort(tag);
         conn.incoming.remove(&tag);
         conn.receiving.forget(tag);
         conn.soliciting.retain(|(waiting, _)| *waiting != tag);
         conn.queue.retain(|queued| queued.command.tag != tag);
         conn.waiting.retain(|queued| queued.command.tag != tag);
-        for (_, task) in self.tasks.iter_mut().filter(|(_, task)| task.conn == c && task.tag == tag) {
-            task.aborted = true;
-            task.hold(fence);
+    }
+
+    /// Ends the commands of a session at a LUN that have not begun, those that wait for their data included: they were meant
+    /// for what was there, as it was.
+    pub(super) fn end_waiting(&mut self, c: usize, number: u16, why: Sense, format: SenseFormat) {
+        for (tag, lun) in self.conns[c].core.open_tasks() {
+            let runs = |task: &Task<U>| task.conn == c && task.tag == tag && !task.aborted;
+            if lun.number() == Some(number) && !self.tasks.iter().any(|(_, task)| runs(task)) {
+                self.forget(c, tag);
+                self.answer(c, tag, Outcome::check(why, format), None);
+            }
         }
-        aborted
     }
 
     /// Ends all tasks of a session at LUNs that `at` names.
@@ -105,8 +124,7 @@ impl<U: LogicalUnit> Server<U> {
             }
         }
         // Those that were aborted earlier still run, and count as well.
-        let still =
-            |task: &super::task::Task<U>| task.conn == c && task.aborted && at(Some(task.slot.number));
+        let still = |task: &Task<U>| task.conn == c && task.aborted && at(Some(task.slot.number));
         for (_, task) in self.tasks.iter_mut().filter(|(_, task)| still(task)) {
             task.hold(fence);
         }

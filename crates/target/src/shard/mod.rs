@@ -252,6 +252,10 @@ impl<U: LogicalUnit> Server<U> {
         while let Some(c) = self.touched.pop() {
             let Some(conn) = self.conns.get_mut(c) else { continue };
             conn.touched = false;
+            // What ended may have been what an ordered command waited for, or that command itself.
+            if !conn.queue.is_empty() {
+                self.start_commands(c);
+            }
             self.send(c);
             self.settle(c);
         }

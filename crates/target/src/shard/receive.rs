@@ -243,6 +243,12 @@ impl<U: LogicalUnit> Server<U> {
                         );
                         continue;
                     }
+                    // An ordered command and those before it would wait for memory that those behind it have.
+                    Err(_) if self.conns[c].core.has_ordered() => {
+                        self.conns[c].soliciting.pop_front();
+                        self.answer(c, tag, Outcome::status(status::TASK_SET_FULL), None);
+                        continue;
+                    }
                     Err(_) => return self.starve(c),
                 }
             }

@@ -11,6 +11,7 @@ use crate::slot::Slot;
 use crate::unit::LogicalUnit;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use umbra_base::Extent;
 use umbra_ring::{Buf, Payload};
 use umbra_scsi::{Durability, Extent as Blocks, Plan, Sense, SenseFormat, WriteCache, status};
@@ -28,6 +29,8 @@ pub(super) struct Task<U: LogicalUnit> {
     pub copies: bool,
     /// Nobody wants to hear how it ends.
     pub aborted: bool,
+    /// The same, for the worker of what may take long and can be left half done.
+    pub given_up: Option<Arc<AtomicBool>>,
     /// Its change of reservations is in force; it only waits until all shards have done their part.
     pub settling: bool,
     pub fences: Vec<Fence>,
@@ -60,6 +63,13 @@ pub(super) enum Work<T> {
 }
 
 impl<U: LogicalUnit> Task<U> {
+    /// Nobody wants to hear of it any more; what can stop half way does.
+    pub fn give_up(&mut self) {
+        if let Some(given_up) = &self.given_up {
+            given_up.store(true, Relaxed);
+        }
+    }
+
     /// Keeps a fence up for as long as this can change something. What settles can not, and waits for fences itself: two
     /// that waited for each other, or one for its own, would never end.
     pub fn hold(&mut self, fence: &Fence) {

@@ -1,7 +1,7 @@
 //! What a host sees, and where it sees nothing; a change of that, as its sessions on this shard live through it.
 //!
 //! What always holds (design A1): from the moment that the change is heard, no command of the host begins at a LUN that
-//! went; the fence falls when none that began before runs any more. Sessions are told by unit attentions, at
+//! went, and none that came before begins at what took its number; the fence falls when none that began before runs any more. Sessions are told by unit attentions, at
 //! LUN 0 also where nothing is: a host without LUNs has no other place to hear of its first.
 
 use super::Server;
@@ -45,8 +45,14 @@ impl<U: LogicalUnit> Server<U> {
         }
     }
 
-    /// What a session must be told (SPC-4 section 6.33, SBC-3 section 4.9).
+    /// What a session must be told (SPC-4 section 6.33, SBC-3 section 4.9). What it sent to a unit that went, or is another
+    /// or changeable no more or again, and has not begun, never will: it would begin at what is there now.
     fn session_view_changed(&mut self, c: usize, old: &Arc<LunMap<U>>, new: &Arc<LunMap<U>>) {
+        for (number, before) in old.iter() {
+            if let Some(why) = ends_waiting(before, new.get(number)) {
+                self.end_waiting(c, *number, why, before.state.mode().sense_format);
+            }
+        }
         let conn = &mut self.conns[c];
         let Some(nexus) = conn.nexus.as_mut() else { return };
         nexus.luns = new.clone();
@@ -107,6 +113,17 @@ impl<U: LogicalUnit> Server<U> {
         }
         let fields = nexus.luns.keys().filter_map(|number| Lun::from_number(*number)).map(|lun| lun.0);
         report::luns(fields, select, allocation)
+    }
+}
+
+/// Why a command that waits at a unit must not begin at what is there now.
+fn ends_waiting<U>(before: &Slot<U>, after: Option<&Arc<Slot<U>>>) -> Option<Sense> {
+    match after {
+        Some(after) if before.identity == after.identity => {
+            // Its initiator may try again, and finds the unit as it is.
+            (before.access != after.access).then_some(Sense::COMMAND_CLEARED)
+        }
+        _ => Some(Sense::LOGICAL_UNIT_NOT_SUPPORTED),
     }
 }
 

@@ -21,3 +21,4 @@ mod slow_keeper;
 mod thresholds;
 mod tokens;
 mod tools;
+mod waiting;

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 use umbra_iscsi::chap;
 use umbra_iscsi::pdu::request::{DataOut, Login, Logout, NopOut, ScsiCommand, TaskManagement, stage};
-use umbra_iscsi::pdu::response::LoginResponse;
+use umbra_iscsi::pdu::response::{LoginResponse, R2t};
 use umbra_iscsi::pdu::{Bhs, Digests, FrameReader, Lun, RESERVED_TAG, Response, TextList, write_pdu};
 use umbra_target::Secret;
 
@@ -22,6 +22,8 @@ pub struct Raw {
     stream: Box<dyn Stream>,
     reader: FrameReader,
     pub isid: [u8; 6],
+    /// Task attribute of what is started from now on: 1 is simple, 2 ordered, 3 head of queue.
+    pub attribute: u8,
     cmd_sn: u32,
     next_tag: u32,
     /// Statuses that came while another was waited for, and data so far.
@@ -65,6 +67,7 @@ impl Raw {
             stream,
             reader: FrameReader::new(1 << 20),
             isid: [0x80, 0, 0, high, low, 0],
+            attribute: 1,
             cmd_sn: 1,
             next_tag: 1,
             done: HashMap::new(),
@@ -183,7 +186,7 @@ impl Raw {
             final_bit: true,
             read: out.is_none() && length > 0,
             write: out.is_some(),
-            attribute: 1,
+            attribute: self.attribute,
             lun: Lun::from_number(lun).unwrap().0,
             task_tag: tag,
             expected_data_length: out.map_or(length, |data| data.len() as u32),
@@ -363,6 +366,7 @@ impl Raw {
         let pdu = ScsiCommand {
             final_bit: true,
             write: true,
+            attribute: self.attribute,
             lun: Lun::from_number(lun).unwrap().0,
             task_tag: tag,
             expected_data_length: len as u32,
@@ -375,6 +379,34 @@ impl Raw {
         tag
     }
 
+    /// The next R2T of a write.
+    pub fn asked(&mut self, tag: u32) -> R2t {
+        loop {
+            match self.receive().expect("the target closed the connection") {
+                (Response::R2t(r2t), _) if r2t.task_tag == tag => return r2t,
+                (pdu, bytes) => self.note(pdu, bytes),
+            }
+        }
+    }
+
+    /// Sends what an R2T asks for, in pieces of `step`.
+    pub fn send_data(&mut self, r2t: &R2t, data: &[u8], step: usize) {
+        let from = r2t.buffer_offset as usize;
+        let pieces = data[from..from + r2t.desired_length as usize].chunks(step);
+        let count = pieces.len();
+        for (n, piece) in pieces.enumerate() {
+            let pdu = DataOut {
+                final_bit: n + 1 == count,
+                task_tag: r2t.task_tag,
+                transfer_tag: r2t.transfer_tag,
+                data_sn: n as u32,
+                buffer_offset: (from + n * step) as u32,
+                ..DataOut::default()
+            };
+            self.send(pdu.build(), piece);
+        }
+    }
+
     /// A write whose data is asked for by R2T and sent from here, in pieces of `step`.
     pub fn write_solicited(&mut self, lun: u16, lba: u8, data: &[u8], step: usize) -> Done {
         let tag = self.start_solicited(lun, lba, data.len());
@@ -382,20 +414,7 @@ impl Raw {
             match self.receive().expect("the target closed the connection") {
                 (Response::R2t(r2t), _) => {
                     assert_ne!(r2t.transfer_tag, RESERVED_TAG);
-                    let (from, len) = (r2t.buffer_offset as usize, r2t.desired_length as usize);
-                    let pieces = data[from..from + len].chunks(step);
-                    let count = pieces.len();
-                    for (n, piece) in pieces.enumerate() {
-                        let pdu = DataOut {
-                            final_bit: n + 1 == count,
-                            task_tag: tag,
-                            transfer_tag: r2t.transfer_tag,
-                            data_sn: n as u32,
-                            buffer_offset: (from + n * step) as u32,
-                            ..DataOut::default()
-                        };
-                        self.send(pdu.build(), piece);
-                    }
+                    self.send_data(&r2t, data, step);
                 }
                 (pdu, bytes) => {
                     self.note(pdu, bytes);

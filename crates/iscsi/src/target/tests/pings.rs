@@ -18,6 +18,25 @@ fn a_silent_initiator_is_pinged_and_then_cut() {
     assert_eq!(pair.closed(), "no answer to a ping within 15 s");
 }
 
+/// A ping stands behind what was to be sent before: it cannot be answered as long as the initiator takes that.
+#[test]
+fn an_initiator_that_takes_its_output_is_not_silent() {
+    let mut pair = Pair::logged_in(&[]);
+    let ping_at = pair.now + PING_AFTER;
+    pair.target.took_output(Instant::from_nanos(pair.now.as_nanos() + 7), false);
+    pair.target.tick(ping_at);
+    assert!(!pair.target.is_pinging() && pair.answers().is_empty());
+    let ping_at = Instant::from_nanos(ping_at.as_nanos() + 7);
+    pair.target.tick(ping_at);
+    assert!(pair.target.is_pinging() && pair.answers().len() == 1);
+    let taken_at = ping_at + (PING_ANSWER - Duration::from_nanos(1));
+    pair.target.took_output(taken_at, false);
+    pair.target.tick(taken_at + (PING_ANSWER - Duration::from_nanos(1)));
+    assert!(pair.target.closed().is_none());
+    pair.target.tick(taken_at + PING_ANSWER);
+    assert_eq!(pair.closed(), "no answer to a ping within 15 s");
+}
+
 #[test]
 fn a_ping_that_is_answered_starts_the_silence_anew() {
     let mut pair = Pair::logged_in(&[]);
