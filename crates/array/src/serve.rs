@@ -58,6 +58,8 @@ pub struct Options {
     pub backend: Backend,
     /// How long a thread that serves hosts waits awake for the next command, at most, instead of the target's own default.
     pub busy_poll: Option<Duration>,
+    /// Go on without a log that is missing or damaged; see [`PoolParams::accept_lost_log`].
+    pub accept_lost_log: bool,
     /// Where the pool is, if not in the folder.
     pub files: Option<PoolFiles>,
     /// A file with more on how the pool is to be served; see [`PoolTuning`].
@@ -87,6 +89,7 @@ impl Options {
             advertise: Vec::new(),
             backend: Backend::Auto,
             busy_poll: None,
+            accept_lost_log: false,
             files: None,
             config: None,
             tuning: PoolTuning::default(),
@@ -266,6 +269,8 @@ fn open_pool(folder: &Folder, options: &Options, tuning: &PoolTuning) -> Result<
     params.block_bytes = options.block_size.unwrap_or(params.block_bytes);
     params.cache_bytes = tuning.cache_bytes(params.cache_bytes)?;
     params.foreign = false;
+    params.make = !folder.catalogue().exists();
+    params.accept_lost_log = options.accept_lost_log;
     params.thresholds = tuning.thresholds()?;
     if is_new {
         // Before there are files.

@@ -12,7 +12,7 @@ use crate::{
 use std::{io, sync::Arc};
 use umbra_thin::{
     ThinId,
-    log::{Change, HEADER_BYTES, Header, RECORD_BYTES, Record, records},
+    log::{Change, HEADER_BYTES, Header, RECORD_BYTES, Record, numbered, records},
 };
 
 const SEGMENTS: u64 = 3;
@@ -51,6 +51,10 @@ pub(crate) struct Left {
     pub(crate) records: Vec<Record>,
     /// Whether there were records of an earlier boot, whose data may not have reached the disk.
     pub(crate) dropped: bool,
+    /// Whether there is a segment of this boot that follows the last commit.
+    pub(crate) fits: bool,
+    /// Whether records are missing among those of this boot: others stand behind a bad one.
+    pub(crate) has_hole: bool,
     last_segment: u64,
 }
 
@@ -65,7 +69,8 @@ impl std::fmt::Debug for Journal {
 
 /// Finds what has to be entered into a pool whose last commit has the number `generation`.
 pub(crate) fn read(backing: &Backing, pool: [u8; 16], generation: u64) -> io::Result<Left> {
-    let mut left = Left { records: Vec::new(), dropped: false, last_segment: 0 };
+    let mut left =
+        Left { records: Vec::new(), dropped: false, fits: false, has_hole: false, last_segment: 0 };
     let headers: Vec<_> = (0..SEGMENTS).map(|i| read_header(backing, i)).collect::<io::Result<_>>()?;
     for base in [generation, generation.wrapping_add(1)] {
         let found = headers.iter().zip(0..).find_map(|(header, i)| {
@@ -75,12 +80,20 @@ pub(crate) fn read(backing: &Backing, pool: [u8; 16], generation: u64) -> io::Re
         left.last_segment = segment;
         let records = read_segment(backing, segment, base)?;
         if header.boot == backing.boot {
+            left.fits |= base == generation;
+            left.has_hole |= has_more(backing, segment, base, records.len() as u64)?;
             left.records.extend(records);
         } else {
             left.dropped |= !records.is_empty();
         }
     }
     Ok(left)
+}
+
+/// Whether any segment was started by a pool that was not closed cleanly.
+pub(crate) fn is_used(backing: &Backing) -> io::Result<bool> {
+    let headers: Vec<_> = (0..SEGMENTS).map(|i| read_header(backing, i)).collect::<io::Result<_>>()?;
+    Ok(headers.iter().any(Option::is_some))
 }
 
 fn read_header(backing: &Backing, segment: u64) -> io::Result<Option<Header>> {
@@ -108,6 +121,27 @@ fn read_segment(backing: &Backing, segment: u64, base: u64) -> io::Result<Vec<Re
         }
         at += PART_BYTES;
     }
+}
+
+/// Whether records of a segment stand behind the first `count` and one that is none: they were appended in order, so that one
+/// was damaged.
+fn has_more(backing: &Backing, segment: u64, base: u64, count: u64) -> io::Result<bool> {
+    let begin = segment * LOG_SEGMENT_BYTES + HEADER_BYTES as u64;
+    let end = backing.log.size()?.min((segment + 1) * LOG_SEGMENT_BYTES);
+    let mut number = count + 1;
+    while begin + (number + 1) * RECORD_BYTES as u64 <= end {
+        let at = begin + number * RECORD_BYTES as u64;
+        let mut bytes = vec![0; (end - at).min(PART_BYTES) as usize];
+        backing.log.read_at(&mut bytes, at)?;
+        for record in bytes.chunks_exact(RECORD_BYTES) {
+            // Most are told by their number already, without their checksum.
+            if numbered(record, number) && records(base, number, record).next().is_some() {
+                return Ok(true);
+            }
+            number += 1;
+        }
+    }
+    Ok(false)
 }
 
 impl Journal {
@@ -171,8 +205,19 @@ impl Journal {
         Ok(())
     }
 
-    /// Empties the file: after a commit that holds everything, or when nobody may enter it any more.
+    /// Empties the file: after a commit that holds everything.
     pub(crate) fn clear(&mut self) -> io::Result<()> {
         self.file.set_size(0)
+    }
+
+    /// Nobody may enter any of it any more: segments without records, whichever commit turns out to be the last, so that none
+    /// is missed either.
+    pub(crate) fn void(&mut self) -> io::Result<()> {
+        self.clear()?;
+        let newest = self.header.base;
+        (0..SEGMENTS).try_for_each(|back| {
+            (self.segment, self.header.base) = (back, newest.wrapping_sub(back));
+            self.write_header()
+        })
     }
 }

@@ -4,19 +4,20 @@ use crate::{
     backing::Backing,
     context::during,
     core::{Core, MetaFile},
-    journal::{self, Journal},
+    journal::{self, Journal, Left},
     needs_check,
     params::PoolParams,
     provision::Content,
 };
 use umbra_base::{Error, ErrorCode, Result};
-use umbra_thin::{Format, Owner, Pool, format};
+use umbra_thin::{Format, INCOMPAT_LOG, Owner, Pool, format};
 
 /// The store on these files, ready for use: the log entered, the pool marked as one that may be behind its log. A
 /// damaged pool is served read-only, as far as that is safe (A6).
 pub(crate) fn open(backing: Backing, params: &PoolParams) -> Result<Core> {
     let made = is_unformatted(&backing)?;
     if made {
+        check_may_make(&backing, params)?;
         make(&backing, params)?;
     }
     let content = if made && !backing.data.is_device() { Content::Zeroes } else { Content::Unknown };
@@ -52,7 +53,7 @@ fn open_sound(backing: &Backing, params: &PoolParams) -> Result<(Pool<MetaFile>,
         }
         needs_check::adopt(backing)?;
     }
-    let journal = enter_log(backing, &mut pool)?;
+    let journal = enter_log(backing, &mut pool, params.accept_lost_log)?;
     Ok((pool, journal))
 }
 
@@ -94,6 +95,22 @@ fn is_unformatted(backing: &Backing) -> Result<bool> {
     .hint("put the metadata back (is its disk there? is the path right?), or remove pool.data to start anew"))
 }
 
+/// Whether nothing speaks for a pool that was here: making one empties its log and writes over its metadata.
+fn check_may_make(backing: &Backing, params: &PoolParams) -> Result<()> {
+    let refuse = |why: &str| {
+        let text = format!("pool.meta holds no pool, but {why}: none is made over it");
+        Err(Error::new(ErrorCode::BadState, text)
+            .hint("nothing was changed; put the metadata back (is its disk there? is the path right?), or remove what is left of that pool to start anew"))
+    };
+    if !params.make {
+        return refuse("the array has one");
+    }
+    if journal::is_used(backing).map_err(|e| Error::io("read pool.log", e))? {
+        return refuse("pool.log is that of one");
+    }
+    Ok(())
+}
+
 fn make(backing: &Backing, params: &PoolParams) -> Result<()> {
     params.check()?;
     let data_blocks = params.data_bytes / params.block_bytes;
@@ -130,11 +147,20 @@ fn check_sizes(backing: &Backing, pool: &Pool<MetaFile>) -> Result<()> {
 }
 
 /// Enters what the log has (A2), or says that it cannot be used.
-fn enter_log(backing: &Backing, pool: &mut Pool<MetaFile>) -> Result<Journal> {
+fn enter_log(backing: &Backing, pool: &mut Pool<MetaFile>, accept_lost_log: bool) -> Result<Journal> {
     // A log of an earlier use of a foreign pool must not fit; its counter starts anywhere.
     pool.seed_generation(u64::from_le_bytes(std::array::from_fn(|i| backing.identity[i])));
     let (identity, generation) = (pool.log_identity(), pool.generation());
     let left = journal::read(backing, identity, generation).map_err(|e| Error::io("read pool.log", e))?;
+    if is_lost(backing, pool, &left) {
+        if !accept_lost_log {
+            return Err(lost_log());
+        }
+        tracing::warn!(
+            generation,
+            "pool.log is missing or damaged: what was not flushed is lost, as was accepted"
+        );
+    }
     if left.dropped {
         tracing::warn!(generation, "pool.log is of an earlier boot: what was not flushed then is lost");
     }
@@ -146,4 +172,21 @@ fn enter_log(backing: &Backing, pool: &mut Pool<MetaFile>) -> Result<Journal> {
     }
     pool.end_replay();
     Ok(Journal::new(backing, identity, &left))
+}
+
+/// Whether something of the log is gone that the running kernel must have kept. It is not flushed, so that after a loss of the
+/// machine anything may be gone, and nothing of it is owed.
+fn is_lost(backing: &Backing, pool: &Pool<MetaFile>, left: &Left) -> bool {
+    let superblock = pool.superblock();
+    let owed = superblock.incompat & INCOMPAT_LOG != 0 && superblock.log_boot == backing.boot;
+    owed && (!left.fits || left.has_hole)
+}
+
+fn lost_log() -> Error {
+    let text =
+        "pool.log is missing or damaged: writes that were acknowledged since the last commit are not in it";
+    Error::new(ErrorCode::BadState, text).hint(
+        "nothing was changed; put the array's own pool.log back, or go on without those writes, as after a power failure: \
+         --accept-lost-log",
+    )
 }

@@ -31,6 +31,11 @@ pub struct PoolParams {
     /// Whether a pool that somebody else made (LVM, a kernel, thin_restore) is served; if not, it is refused before
     /// anything of it is written.
     pub foreign: bool,
+    /// Whether a pool is made where there is none; if not, that is refused before anything is written.
+    pub make: bool,
+    /// Whether a pool is served whose log is missing or damaged though the kernel under which it was written still runs. What
+    /// was acknowledged and not flushed is lost then, as by a loss of the machine; if not, the pool is refused.
+    pub accept_lost_log: bool,
     /// When space is low, and how long a full pool queues writes.
     pub thresholds: Thresholds,
 }
@@ -45,6 +50,8 @@ impl PoolParams {
             background: Background::Every(limits::COMMIT_PERIOD),
             cache_bytes: limits::CACHE_BYTES,
             foreign: true,
+            make: true,
+            accept_lost_log: false,
             thresholds: Thresholds::default(),
         }
     }

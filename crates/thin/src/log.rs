@@ -144,6 +144,11 @@ fn checksum(record: &[u8], base: u64) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&base.to_le_bytes()), &record[4..RECORD_BYTES])
 }
 
+/// Whether what may be a record says that it has this number in its segment.
+pub fn numbered(record: &[u8], sequence: u64) -> bool {
+    record.len() >= RECORD_BYTES && get_u64(record, 8) == sequence
+}
+
 /// The records of a part of a segment that starts with record `first`, in order, up to the first that is not one: the
 /// end, torn, or left from an earlier use.
 pub fn records(base: u64, first: u64, bytes: &[u8]) -> impl Iterator<Item = Record> + '_ {

@@ -87,6 +87,9 @@ pub struct Superblock {
     pub compat_ro: u32,
     /// Any bit but [`INCOMPAT_LOG`]: no use.
     pub incompat: u32,
+    /// Beside [`INCOMPAT_LOG`]: the kernel's boot id when this was committed, under which the log must be there. Zero where
+    /// it is not known. No field of the format: kernels and tools leave it alone, or make it zero.
+    pub log_boot: [u8; 16],
 }
 
 /// The one table of fields: name, offset, how it is read, how it is written.
@@ -114,6 +117,7 @@ const UUID: usize = 16;
 const MAGIC_AT: usize = 32;
 const DATA_MAP: usize = 64;
 const META_MAP: usize = 192;
+const LOG_BOOT: usize = 368;
 
 impl Superblock {
     /// A new pool's, before its trees have places.
@@ -141,6 +145,7 @@ impl Superblock {
             ..Superblock::default()
         };
         superblock.uuid.copy_from_slice(&page[UUID..UUID + 16]);
+        superblock.log_boot.copy_from_slice(&page[LOG_BOOT..LOG_BOOT + 16]);
         macro_rules! read { ($($name:ident, $at:literal, $get:ident, $put:ident;)*) => {
             $(superblock.$name = $get(page, $at);)*
         } }
@@ -214,6 +219,7 @@ impl Superblock {
         let mut page = Box::new([0; META_BLOCK_BYTES]);
         put_u64(&mut page[..], MAGIC_AT, MAGIC);
         page[UUID..UUID + 16].copy_from_slice(&self.uuid);
+        page[LOG_BOOT..LOG_BOOT + 16].copy_from_slice(&self.log_boot);
         self.data_map.pack(&mut page[DATA_MAP..DATA_MAP + ROOT_FIELDS]);
         self.meta_map.pack(&mut page[META_MAP..META_MAP + ROOT_FIELDS]);
         macro_rules! write { ($($name:ident, $at:literal, $get:ident, $put:ident;)*) => {
@@ -250,10 +256,12 @@ mod tests {
             compat: 1,
             compat_ro: 2,
             incompat: INCOMPAT_LOG,
+            log_boot: *b"fedcba9876543210",
         };
         let page = written.encode();
         assert_eq!(Superblock::decode(&page, 0).unwrap(), written);
-        assert!(page[364..].iter().all(|byte| *byte == 0));
+        assert!(page[364..368].iter().chain(&page[384..]).all(|byte| *byte == 0));
+        assert!(Superblock { log_boot: [0; 16], ..written }.encode()[364..].iter().all(|byte| *byte == 0));
     }
 
     #[test]

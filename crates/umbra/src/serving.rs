@@ -30,6 +30,7 @@ fn serve_array(serve: ArrayServe) -> Result<()> {
         auth,
         advertise: serve.advertise,
         backend,
+        accept_lost_log: serve.accept_lost_log,
         busy_poll: serve.busy_poll.map(|micros| Duration::from_micros(micros.into())),
         config: umbra_array::config_file(serve.config),
         tuning: umbra_array::PoolTuning {

@@ -26,7 +26,8 @@ impl Array {
     pub fn start(parts: Parts, opened: Opened) -> Result<Arc<Array>> {
         let cat = parts.catalogue.read();
         let pool = parts.store.device_ids()?.into_iter().map(|id| Thin(id.0)).collect();
-        belong_together(&cat, &pool, opened)?;
+        let damaged = parts.store.trouble().is_some();
+        belong_together(&cat, &pool, opened, damaged)?;
         let array = Arc::new_cyclic(|me| Array {
             changing: Mutex::new(ThinIds::after(cat.counters)),
             stale: Mutex::default(),
@@ -82,7 +83,8 @@ impl Array {
 }
 
 /// Refuses to run a catalogue on a pool that is not its own: collecting orphans would then delete data.
-fn belong_together(cat: &Catalogue, pool: &BTreeSet<Thin>, opened: Opened) -> Result<()> {
+/// Of a damaged pool devices may be lost: what is sound of it is served nevertheless (A6), and nothing of it is deleted.
+fn belong_together(cat: &Catalogue, pool: &BTreeSet<Thin>, opened: Opened, damaged: bool) -> Result<()> {
     let refuse = |why: String| {
         Err(Error::new(ErrorCode::Corrupt, why).hint(
             "bring back the catalogue.sqlite and the pool files that belong together; nothing was changed",
@@ -101,6 +103,13 @@ fn belong_together(cat: &Catalogue, pool: &BTreeSet<Thin>, opened: Opened) -> Re
             newest.0,
             reserved.saturating_sub(1)
         ));
+    }
+    if damaged {
+        let lost = cat.luns.values().filter(|lun| !pool.contains(&lun.thin));
+        lost.for_each(|lun| {
+            tracing::error!(lun = lun.name, device = lun.thin.0, "the damaged pool has lost a LUN")
+        });
+        return Ok(());
     }
     if let Some(lun) = cat.luns.values().find(|lun| !pool.contains(&lun.thin)) {
         return refuse(format!(

@@ -109,6 +109,11 @@ pub struct ArrayServe {
     /// waking of a thread for each.
     #[arg(long, value_name = "MICROSECONDS", value_parser = clap::value_parser!(u16).range(0..=1000))]
     pub busy_poll: Option<u16>,
+    /// Go on though pool.log is missing or damaged: what was acknowledged and not flushed is lost, as after a power failure
+    ///
+    /// For once, when a start was refused for it and the log cannot be brought back.
+    #[arg(long)]
+    pub accept_lost_log: bool,
     /// Let hosts log in without CHAP: anybody who can reach a portal can then read and write what its initiator name sees
     #[arg(long, requires = "listen")]
     pub insecure_no_auth: bool,

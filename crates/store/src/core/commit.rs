@@ -63,7 +63,7 @@ impl Core {
             let error = Error::io("flush pool.data", e);
             self.fail(&error);
             // Nobody knows any more what the blocks of logged writes hold; stale data must not show (A2).
-            if let Err(error) = lock(&self.journal).clear() {
+            if let Err(error) = lock(&self.journal).void() {
                 tracing::error!(%error, "empty pool.log");
             }
             error
@@ -111,7 +111,10 @@ impl Core {
     }
 
     fn close_transaction(&self) -> Result<umbra_thin::Commit> {
-        let log = if self.closing.load(SeqCst) { LogUse::Empty } else { LogUse::MayHoldWrites };
+        let log = match self.closing.load(SeqCst) {
+            true => LogUse::Empty,
+            false => LogUse::MayHoldWrites { boot: self.backing.boot },
+        };
         let mut pool = self.pool();
         let commit = pool.begin_commit(log)?;
         self.closed.store(commit.transaction, SeqCst);

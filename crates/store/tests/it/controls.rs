@@ -60,7 +60,10 @@ fn a_flush_of_the_data_that_a_recovery_drops_is_found_out() {
 
 #[test]
 fn a_log_that_forgets_is_found_out() {
-    must_be_found_out(Faults { lost_writes: Some(LOG), ..Faults::default() }, "holds");
+    must_be_found_out(
+        Faults { lost_writes: Some(LOG), ..Faults::default() },
+        "pool.log is missing or damaged",
+    );
 }
 
 #[test]

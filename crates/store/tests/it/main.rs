@@ -23,6 +23,7 @@ mod instant;
 mod judge;
 mod large_blocks;
 mod log;
+mod lost_log;
 mod model;
 mod overlap;
 mod reaper;

@@ -22,7 +22,10 @@ use std::{collections::BTreeSet, ops::Range, sync::Arc};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogUse {
     /// They may: kernels must not activate the pool until it was closed.
-    MayHoldWrites,
+    MayHoldWrites {
+        /// The running kernel's boot id: as long as it runs, the log is there.
+        boot: [u8; 16],
+    },
     /// They do not: anyone may activate it (A4).
     Empty,
 }

@@ -32,6 +32,7 @@ impl<R: MetaRead> Pool<R> {
                 data_map: SpaceMapRoot::default(),
                 meta_map: SpaceMapRoot::default(),
                 incompat: pool.superblock.incompat & !INCOMPAT_LOG,
+                log_boot: [0; 16],
                 ..pool.superblock.clone()
             };
             if pool.owner == Owner::Foreign {

@@ -77,12 +77,18 @@ impl<R> Pool<R> {
     pub(super) fn mark(&mut self, log: LogUse) {
         let superblock = &mut self.superblock;
         match log {
-            LogUse::MayHoldWrites => superblock.incompat |= INCOMPAT_LOG,
-            LogUse::Empty => superblock.incompat &= !INCOMPAT_LOG,
+            LogUse::MayHoldWrites { boot } => {
+                superblock.incompat |= INCOMPAT_LOG;
+                superblock.log_boot = boot;
+            }
+            LogUse::Empty => {
+                superblock.incompat &= !INCOMPAT_LOG;
+                superblock.log_boot = [0; 16];
+            }
         }
         match (self.owner, log) {
             (Owner::Ours, _) => superblock.version = VERSION,
-            (Owner::Foreign, LogUse::MayHoldWrites) => superblock.uuid = session(self.session),
+            (Owner::Foreign, LogUse::MayHoldWrites { .. }) => superblock.uuid = session(self.session),
             (Owner::Foreign, LogUse::Empty) => superblock.uuid = [0; 16],
         }
     }

@@ -122,7 +122,7 @@ fn used_and_closed(disk: &Disk, mut pool: Pool<Disk>) -> Pool<Disk> {
         write_all(&mut pool, id, 0..30);
         pool.discard(id, 10..1500).unwrap();
     }
-    let commit = pool.begin_commit(LogUse::MayHoldWrites).unwrap();
+    let commit = pool.begin_commit(LogUse::MayHoldWrites { boot: [1; 16] }).unwrap();
     disk.write(&commit);
     let mut pool = Pool::open(disk.clone()).unwrap();
     disk.commit(&mut pool);

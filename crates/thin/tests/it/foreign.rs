@@ -19,7 +19,7 @@ fn a_foreign_pool_keeps_its_trans_id_and_gets_its_uuid_back() {
     for i in 0..3 {
         pool.create(ThinId(i)).unwrap();
         write(&mut pool, i, 7).unwrap();
-        let commit = pool.begin_commit(LogUse::MayHoldWrites).unwrap();
+        let commit = pool.begin_commit(LogUse::MayHoldWrites { boot: [1; 16] }).unwrap();
         disk.write(&commit);
         pool.commit_durable(commit.transaction);
         assert_eq!((commit.trans_id, commit.generation), (77, pool.generation()));

@@ -64,7 +64,7 @@ fn use_and_close(name: &str, image: &[u8], want: &serde_json::Value) {
         write_all(&mut pool, *id, 0..30);
         pool.discard(*id, 10..1500).unwrap();
     }
-    let commit = pool.begin_commit(LogUse::MayHoldWrites).unwrap();
+    let commit = pool.begin_commit(LogUse::MayHoldWrites { boot: [1; 16] }).unwrap();
     disk.write(&commit);
     let mut pool = Pool::open(disk.clone()).unwrap_or_else(|error| panic!("{name}: {error}"));
     assert_eq!((pool.owner(), pool.generation()), (Owner::Foreign, 1), "{name}: a crash is known as one");

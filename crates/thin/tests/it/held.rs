@@ -69,7 +69,7 @@ fn it_is_made_of_a_committed_state_only() {
     let (disk, mut pool) = busy_pool();
     write(&mut pool, 2, 5).unwrap();
     assert_eq!(pool.reserve_metadata_snapshot().unwrap_err().code(), ErrorCode::BadState);
-    let commit = pool.begin_commit(LogUse::MayHoldWrites).unwrap();
+    let commit = pool.begin_commit(LogUse::MayHoldWrites { boot: [1; 16] }).unwrap();
     // The commit may still be on its way: the snapshot's own comes after it.
     pool.reserve_metadata_snapshot().unwrap();
     assert_eq!(pool.release_metadata_snapshot().unwrap_err().code(), ErrorCode::BadState);

@@ -168,7 +168,8 @@ impl World {
             }
             Op::Crash => {
                 // A commit of which only the superblock is missing: the worst that may be on the disk.
-                let commit = self.pool.begin_commit(umbra_thin::LogUse::MayHoldWrites).unwrap();
+                let commit =
+                    self.pool.begin_commit(umbra_thin::LogUse::MayHoldWrites { boot: [1; 16] }).unwrap();
                 commit.blocks.iter().for_each(|block| self.disk.put(block.number, &block.bytes()));
                 self.pool = Pool::open(self.disk.clone()).unwrap();
                 self.now = self.committed.clone();

@@ -285,7 +285,7 @@ fn replaying_twice_is_replaying_once() {
 #[test]
 fn the_log_bit_stands_in_the_superblock_while_a_log_may_hold_writes() {
     let (disk, mut pool) = new_pool(100, 100);
-    let commit = pool.begin_commit(LogUse::MayHoldWrites).unwrap();
+    let commit = pool.begin_commit(LogUse::MayHoldWrites { boot: [1; 16] }).unwrap();
     disk.write(&commit);
     assert!(matches!(pool.begin_commit(LogUse::Empty), Err(ThinError::CommitInFlight)));
     pool.commit_durable(commit.transaction);
@@ -336,7 +336,7 @@ fn what_a_pool_full_of_metadata_acknowledged_is_entered_again() {
         }
     };
     write_until(&mut pool, 2000);
-    let _lost = pool.begin_commit(LogUse::MayHoldWrites).unwrap();
+    let _lost = pool.begin_commit(LogUse::MayHoldWrites { boot: [1; 16] }).unwrap();
     write_until(&mut pool, usize::MAX);
     drop(pool);
     let mut pool = Pool::open(disk.clone()).unwrap();

@@ -30,9 +30,15 @@ pub const NEVER: usize = usize::MAX;
 
 /// The store on that disk, or why it does not open.
 pub fn try_open(sim: &Sim, boot: u8) -> Result<ThinPoolStore> {
+    try_open_with(sim, boot, false)
+}
+
+/// The same, also where the log is lost.
+pub fn try_open_with(sim: &Sim, boot: u8, accept_lost_log: bool) -> Result<ThinPoolStore> {
     let thresholds = Thresholds { full_wait: Duration::ZERO, ..Thresholds::default() };
     let params =
         PoolParams { background: Background::Off, devices: 8, thresholds, ..PoolParams::new(40 * BLOCK) };
+    let params = PoolParams { accept_lost_log, ..params };
     ThinPoolStore::on(sim.backing(boot), params)
 }
 

@@ -3,7 +3,7 @@
 //! whole or not at all; devices exist whole or not at all; the pool has one of the sizes that it may have; its
 //! metadata is clean.
 
-use super::{Device, INCOMPAT_LOG, NEVER, Run, SIZE, Version, open};
+use super::{Device, INCOMPAT_LOG, NEVER, Run, SIZE, Version, try_open_with};
 use crate::{
     judge::{Judges, check_image},
     sim::{Loss, META, Replay, SECTOR, Sim},
@@ -41,6 +41,11 @@ pub struct After {
 }
 
 impl After {
+    /// The store as it is found then. Where only the process was lost, its log must be there.
+    pub fn open(&self, disk: &Sim) -> ThinPoolStore {
+        try_open_with(disk, self.boot, self.promise == Promise::Flushed).unwrap()
+    }
+
     pub fn loss(moment: usize, loss: Loss) -> Self {
         match loss {
             Loss::Process => After { moment, boot: 1, promise: Promise::Acknowledged },
@@ -61,7 +66,7 @@ impl After {
 impl Run {
     /// Panics unless a store opened on `disk` holds what was promised.
     pub fn check(&self, disk: &Sim, after: After, judges: Judges) {
-        let store = open(disk, after.boot);
+        let store = after.open(disk);
         let moment = after.moment;
         check_image(disk.content(META).bytes(), judges, INCOMPAT_LOG);
         self.check_sizes(&store, moment);
@@ -133,7 +138,7 @@ impl Run {
     /// Loses the process and the machine again while the first loss is being recovered from.
     pub fn sweep_recovery(&self, disk: &Sim, after: After) {
         let before = disk.moment();
-        drop(open(disk, after.boot));
+        drop(after.open(disk));
         let mut replay = Replay::of(disk);
         for moment in before..=disk.moment() {
             replay.advance(moment);
