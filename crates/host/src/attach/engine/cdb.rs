@@ -27,6 +27,25 @@ pub(crate) fn write_zeroes(offset: u64, len: u64, unmap: bool) -> Cdb {
     with_range(0x93, if unmap { 0x08 } else { 0 }, offset, len)
 }
 
+/// UNMAP of what [`unmap_list`] names.
+pub(crate) fn unmap() -> Cdb {
+    let mut cdb = [0; 16];
+    cdb[0] = 0x42;
+    cdb[7..9].copy_from_slice(&UNMAP_LIST_BYTES.to_be_bytes());
+    cdb
+}
+
+/// The parameter list of an UNMAP of one range.
+pub(crate) fn unmap_list(offset: u64, len: u64) -> [u8; UNMAP_LIST_BYTES as usize] {
+    let mut list = [0; UNMAP_LIST_BYTES as usize];
+    list[..2].copy_from_slice(&(UNMAP_LIST_BYTES - 2).to_be_bytes());
+    list[2..4].copy_from_slice(&(UNMAP_LIST_BYTES - 8).to_be_bytes());
+    list[8..16].copy_from_slice(&(offset / BLOCK).to_be_bytes());
+    list[16..20].copy_from_slice(&((len / BLOCK) as u32).to_be_bytes());
+    list
+}
+const UNMAP_LIST_BYTES: u16 = 24;
+
 /// READ CAPACITY (16).
 pub(crate) fn read_capacity() -> Cdb {
     let mut cdb = [0; 16];
@@ -91,6 +110,11 @@ pub(crate) fn parse_capacity(data: &[u8]) -> Option<(u64, u32)> {
     (size <= umbra_base::size::MAX_BYTES).then_some((size, block))
 }
 
+/// LBPRZ of READ CAPACITY (16) data: blocks that were unmapped read as zeroes.
+pub(crate) fn parse_zeroing(data: &[u8]) -> Option<bool> {
+    Some(data.get(14)? & 0x40 != 0)
+}
+
 /// Whether the REPORT LUNS data has this LUN field (peripheral and flat forms of one number are the same LUN).
 pub(crate) fn parse_report(data: &[u8], lun: u64) -> Option<bool> {
     use umbra_iscsi::pdu::Lun;
@@ -107,19 +131,32 @@ pub(crate) fn parse_write_protect(data: &[u8]) -> Option<bool> {
     Some(data.get(3)? & 0x80 != 0)
 }
 
-/// What page B0h (block limits) bounds, in bytes; zero means that the target does not say.
+/// What page B0h (block limits) bounds, in bytes; zero means that the target does not say, and of `unmap` that it has no
+/// such command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct BlockLimits {
     pub(crate) transfer: u64,
     pub(crate) write_same: u64,
+    pub(crate) unmap: u64,
+    /// Of what the target can release: one unit begins at `alignment`.
+    pub(crate) granularity: u64,
+    pub(crate) alignment: u64,
 }
 
 pub(crate) fn parse_block_limits(data: &[u8]) -> Option<BlockLimits> {
+    /// The alignment's own field says whether it counts.
+    const UGAVALID: u64 = 1 << 31;
     if *data.get(1)? != 0xb0 {
         return None;
     }
+    let blocks = |at| u64::from(be(data, at).map_or(0, u32::from_be_bytes));
+    let alignment = blocks(32);
+    let aligned = alignment & UGAVALID != 0;
     Some(BlockLimits {
         transfer: u64::from(u32::from_be_bytes(be(data, 8)?)) * BLOCK,
+        unmap: if blocks(24) > 0 { blocks(20) * BLOCK } else { 0 },
+        granularity: blocks(28) * BLOCK,
+        alignment: if aligned { (alignment & !UGAVALID) * BLOCK } else { 0 },
         write_same: u64::from_be_bytes(be(data, 36).unwrap_or([0; 8])).saturating_mul(BLOCK),
     })
 }

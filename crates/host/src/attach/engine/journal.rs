@@ -14,7 +14,12 @@ use std::{collections::VecDeque, ops::Range, sync::Arc};
 #[derive(Debug, Clone)]
 pub(crate) enum Change {
     Write(Arc<[u8]>),
-    Zero { unmap: bool },
+    /// WRITE SAME; `unmap` lets the target drop the blocks.
+    Zero {
+        unmap: bool,
+    },
+    /// UNMAP, of a target where what is unmapped reads as zeroes.
+    Unmap,
 }
 
 /// Number of an entry; grows with each.

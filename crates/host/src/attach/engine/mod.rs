@@ -765,5 +765,6 @@ fn change_command(range: &Range<u64>, change: &Change) -> (cdb::Cdb, Transfer) {
             let block: Arc<[u8]> = vec![0; cdb::BLOCK as usize].into();
             (cdb::write_zeroes(range.start, len, *unmap), Transfer::Out(block))
         }
+        Change::Unmap => (cdb::unmap(), Transfer::Out(Arc::new(cdb::unmap_list(range.start, len)))),
     }
 }

@@ -1,9 +1,13 @@
 //! A request for any bytes as commands for whole blocks.
 //!
 //! Reads are widened and trimmed. Of a change, the partial blocks at its edges become read-modify-write and the middle
-//! goes as it is, in pieces that a command can carry.
+//! goes as it is, in pieces that a command can carry. A target gives back only what one command covers whole, so discards
+//! and zeroes are cut where its units of allocation end.
 
-use super::{Change, Request, Step, cdb::BLOCK};
+use super::{
+    Change, Request, Step,
+    cdb::{BLOCK, BlockLimits},
+};
 use crate::limits::{RANGE_BYTES, TRANSFER_BYTES};
 use std::{ops::Range, sync::Arc};
 
@@ -11,22 +15,47 @@ use std::{ops::Range, sync::Arc};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Limits {
     pub(super) transfer: u32,
+    /// Of a WRITE SAME.
     pub(super) range: u64,
+    /// Of an UNMAP; zero if discards have to go as WRITE SAME.
+    pub(super) unmap: u64,
+    pub(super) grain: Grain,
+}
+
+/// The target's units of allocation: one begins at `first`, and every `bytes` from there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Grain {
+    bytes: u64,
+    first: u64,
+}
+
+impl Grain {
+    const BLOCKS: Grain = Grain { bytes: BLOCK, first: 0 };
+
+    /// The last seam between units up to `offset`.
+    fn seam(self, offset: u64) -> u64 {
+        let past = (offset % self.bytes + self.bytes - self.first % self.bytes) % self.bytes;
+        offset.saturating_sub(past)
+    }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { transfer: TRANSFER_BYTES, range: RANGE_BYTES }
+        Limits { transfer: TRANSFER_BYTES, range: RANGE_BYTES, unmap: 0, grain: Grain::BLOCKS }
     }
 }
 
 impl Limits {
-    /// Ours, within the target's (zero: it does not say); `None` if that is too little to work with.
-    pub(super) fn within(transfer: u64, range: u64) -> Option<Limits> {
+    /// Ours, within the target's (zero: it does not say); `None` if that is too little to work with. `zeroing`: what was
+    /// released reads as zeroes, as every discard promises; without it UNMAP is of no use.
+    pub(super) fn within(theirs: &BlockLimits, zeroing: bool) -> Option<Limits> {
         let bounded = |theirs: u64, ours: u64| if theirs == 0 { ours } else { theirs.min(ours) };
-        let transfer = bounded(transfer, u64::from(TRANSFER_BYTES)) / 4096 * 4096;
-        let range = bounded(range, RANGE_BYTES) / BLOCK * BLOCK;
-        (transfer >= 64 << 10 && range > 0).then_some(Limits { transfer: transfer as u32, range })
+        let transfer = bounded(theirs.transfer, u64::from(TRANSFER_BYTES)) / 4096 * 4096;
+        let range = bounded(theirs.write_same, RANGE_BYTES) / BLOCK * BLOCK;
+        let unmap = if zeroing { theirs.unmap.min(RANGE_BYTES) } else { 0 };
+        let grain = Grain { bytes: theirs.granularity.max(BLOCK), first: theirs.alignment };
+        let limits = Limits { transfer: transfer as u32, range, unmap, grain };
+        (transfer >= 64 << 10 && range > 0).then_some(limits)
     }
 }
 
@@ -47,11 +76,15 @@ pub(super) fn split(request: Request, size: u64, limits: Limits) -> Option<Vec<S
         Request::Write { data, .. } => {
             let most = u64::from(limits.transfer);
             let part = |range| piece(&data, offset, range);
-            Some(changes(offset..end, most, part, |range| Change::Write(part(range))))
+            Some(changes(offset..end, (most, Grain::BLOCKS), part, |range| Change::Write(part(range))))
         }
         Request::Zero { unmap, .. } => {
             let patch = |range: Range<u64>| vec![0; (range.end - range.start) as usize].into();
-            Some(changes(offset..end, limits.range, patch, |_| Change::Zero { unmap }))
+            let (most, change) = match unmap && limits.unmap > 0 {
+                true => (limits.unmap, Change::Unmap),
+                false => (limits.range, Change::Zero { unmap }),
+            };
+            Some(changes(offset..end, (most, limits.grain), patch, |_| change.clone()))
         }
         Request::Flush => None,
     }
@@ -72,10 +105,11 @@ fn reads(bytes: Range<u64>, most: u64) -> Vec<Step> {
     steps
 }
 
-/// Partial blocks at the edges with `patch`, whole blocks between them with `whole`, at most `most` bytes each.
+/// Partial blocks at the edges with `patch`, whole blocks between them with `whole`, at most `most` bytes each and cut at
+/// seams of `grain`, if its units are not longer than that.
 fn changes(
     bytes: Range<u64>,
-    most: u64,
+    (most, grain): (u64, Grain),
     patch: impl Fn(Range<u64>) -> Arc<[u8]>,
     whole: impl Fn(Range<u64>) -> Change,
 ) -> Vec<Step> {
@@ -91,7 +125,10 @@ fn changes(
         at = end;
     }
     while at < down(bytes.end) {
-        let end = down(bytes.end).min(at + most);
+        let end = match down(bytes.end) {
+            end if end - at <= most => end,
+            _ => Some(grain.seam(at + most)).filter(|seam| *seam > at).unwrap_or(at + most),
+        };
         steps.push(Step::Change { range: at..end, change: whole(at..end), seq: None });
         at = end;
     }
@@ -158,6 +195,28 @@ mod tests {
             apply(split(request, 4096, Limits::default()).unwrap(), &mut disk);
             assert!(disk == expected, "zero {offset}+{len}");
         }
+    }
+
+    #[test]
+    fn pieces_of_a_discard_end_at_seams_if_a_unit_fits_a_command() {
+        let unit =
+            |most, bytes, first| Limits { unmap: most, grain: Grain { bytes, first }, ..Limits::default() };
+        let cut = |range: Range<u64>, limits| {
+            let request = Request::Zero { offset: range.start, len: range.end - range.start, unmap: true };
+            let ends = split(request, 1 << 40, limits).unwrap().into_iter().map(|step| match step {
+                Step::Change { range, .. } => range.end,
+                _ => panic!("not in whole blocks"),
+            });
+            ends.collect::<Vec<_>>()
+        };
+        let (mib, gib) = (1 << 20, 1 << 30);
+        assert_eq!(cut(gib / 2..3 * gib, unit(gib, gib, 0)), [gib, 2 * gib, 3 * gib]);
+        assert_eq!(
+            cut(0..3 * mib, unit(mib, 3 * mib / 4, 0)),
+            [3 * mib / 4, 3 * mib / 2, 9 * mib / 4, 3 * mib]
+        );
+        assert_eq!(cut(0..3 * mib, unit(mib, mib, mib / 2)), [mib / 2, 3 * mib / 2, 5 * mib / 2, 3 * mib]);
+        assert_eq!(cut(0..mib, unit(mib / 2, mib, 4 * mib)), [mib / 2, mib], "no unit fits");
     }
 
     #[test]

@@ -27,16 +27,24 @@ struct Rig {
     disk: Vec<u8>,
     /// What was carried out: opcode and first block.
     log: Vec<(u8, u64)>,
+    lens: Vec<u64>,
     held: Vec<(ScsiCommand, Vec<u8>)>,
     /// Reads, writes and flushes wait until [`Rig::release`].
     hold: bool,
     rule: Rule,
     naa: u64,
     present: bool,
+    /// Page B0h, and whether what was unmapped reads as zeroes.
+    limits: Vec<u8>,
+    zeroing: bool,
 }
 
 impl Rig {
     fn new() -> Rig {
+        Rig::with(unmapping(97, 64, 16), true)
+    }
+
+    fn with(limits: Vec<u8>, zeroing: bool) -> Rig {
         let config = Config::new("iqn.i".into(), "iqn.t".into(), Auth::None, [0x80; 6]);
         let expected = Designators { naa: Some(NAA), uuid: None };
         let mut rig = Rig {
@@ -47,11 +55,14 @@ impl Rig {
             exp_cmd_sn: 1,
             disk: vec![0; SIZE as usize],
             log: Vec::new(),
+            lens: Vec::new(),
             held: Vec::new(),
             hold: false,
             rule: Box::new(|_| None),
             naa: NAA,
             present: true,
+            limits,
+            zeroing,
         };
         rig.connect();
         assert_eq!(rig.engine.phase().0, "up");
@@ -115,7 +126,7 @@ impl Rig {
             Pdu::ScsiCommand(command) => {
                 assert_eq!(command.cmd_sn, self.exp_cmd_sn);
                 self.exp_cmd_sn += 1;
-                let medium = matches!(command.cdb[0], 0x88 | 0x8a | 0x91 | 0x93);
+                let medium = matches!(command.cdb[0], 0x42 | 0x88 | 0x8a | 0x91 | 0x93);
                 if self.hold && medium {
                     self.held.push((command, data))
                 } else {
@@ -189,8 +200,10 @@ impl Rig {
             };
         }
         let cdb = command.cdb;
-        let block = u64::from_be_bytes(cdb[2..10].try_into().unwrap());
-        let len = u64::from(u32::from_be_bytes(cdb[10..14].try_into().unwrap())) * BLOCK;
+        let (at, count) =
+            if cdb[0] == 0x42 { (&data[8..16], &data[16..20]) } else { (&cdb[2..10], &cdb[10..14]) };
+        let block = u64::from_be_bytes(at.try_into().unwrap());
+        let len = u64::from(u32::from_be_bytes(count.try_into().unwrap())) * BLOCK;
         match cdb[0] {
             0xa0 => {
                 let mut list = vec![0; 8];
@@ -206,20 +219,21 @@ impl Rig {
                 self.data(&command, &page);
             }
             0x12 => {
-                let mut page = vec![0, cdb[2], 0, 60];
-                page.resize(64, 0);
+                let page = self.limits.clone();
                 self.data(&command, &page);
             }
             0x9e => {
                 let mut answer = (SIZE / BLOCK - 1).to_be_bytes().to_vec();
                 answer.extend([0, 0, 2, 0]);
                 answer.resize(32, 0);
+                answer[14] = if self.zeroing { 0xc0 } else { 0x80 };
                 self.data(&command, &answer);
             }
             0x5a => self.data(&command, &[0; 8]),
             0x00 => self.status(&command, 0, &[]),
             opcode => {
                 self.log.push((opcode, block));
+                self.lens.push(len / BLOCK);
                 let range = (block * BLOCK) as usize..(block * BLOCK + len) as usize;
                 match opcode {
                     0x88 => {
@@ -227,7 +241,7 @@ impl Rig {
                         self.data(&command, &data);
                     }
                     0x8a => self.disk[range].copy_from_slice(&data),
-                    0x93 => self.disk[range].fill(0),
+                    0x42 | 0x93 => self.disk[range].fill(0),
                     _ => {}
                 }
                 if opcode != 0x88 {
@@ -260,6 +274,17 @@ impl Rig {
     fn writes(&self) -> Vec<u64> {
         self.log.iter().filter(|(opcode, _)| *opcode == 0x8a).map(|(_, block)| *block).collect()
     }
+}
+
+/// A block limits page with the most that UNMAP takes, the granularity and its alignment; WRITE SAME takes 100 blocks.
+fn unmapping(most: u32, granularity: u32, alignment: u32) -> Vec<u8> {
+    let mut page = vec![0, 0xb0, 0, 60];
+    page.resize(64, 0);
+    for (at, field) in [(20, most), (24, 1), (28, granularity), (32, 1 << 31 | alignment), (36, 0), (40, 100)]
+    {
+        page[at..at + 4].copy_from_slice(&field.to_be_bytes());
+    }
+    page
 }
 
 /// A rule that strikes the first `times` commands of one opcode.
@@ -438,6 +463,33 @@ fn a_resend_that_is_refused_fails_the_device() {
 }
 
 #[test]
+fn discards_go_as_unmap_and_end_where_the_targets_units_end() {
+    let mut rig = Rig::new();
+    rig.disk.fill(1);
+    rig.engine.request(1, Request::Zero { offset: 20 * BLOCK, len: 300 * BLOCK, unmap: true });
+    rig.turn();
+    assert_eq!(rig.log, [(0x42, 20), (0x42, 80), (0x42, 144), (0x42, 208), (0x42, 272)]);
+    assert_eq!(rig.lens[rig.lens.len() - 5..], [60, 64, 64, 64, 48]);
+    let zeroes = (20 * BLOCK) as usize..(320 * BLOCK) as usize;
+    assert!(rig.disk.iter().enumerate().all(|(at, byte)| (*byte == 0) == zeroes.contains(&at)));
+    rig.cut();
+    rig.log.clear();
+    rig.connect();
+    assert_eq!(rig.log.len(), 5, "what was not flushed is unmapped again");
+}
+
+#[test]
+fn zeroes_and_discards_without_a_zeroing_unmap_go_as_write_same() {
+    let unit = |most, zeroing| Rig::with(unmapping(most, 64, 0), zeroing);
+    for (mut rig, unmap) in [(unit(0, true), true), (unit(97, false), true), (unit(97, true), false)] {
+        rig.engine.request(1, Request::Zero { offset: 10 * BLOCK, len: 190 * BLOCK, unmap });
+        rig.turn();
+        assert_eq!(rig.log, [(0x93, 10), (0x93, 64), (0x93, 128)]);
+        assert_eq!(rig.done(), [(1, true)]);
+    }
+}
+
+#[test]
 fn the_journal_is_bounded_by_flushes_of_its_own() {
     let mut rig = Rig::new();
     let mut most = 0;
@@ -488,7 +540,7 @@ fn cut_at_any_time_every_request_is_answered_once_and_the_last_write_wins() {
                 3 => rig.engine.request(id, Request::Flush),
                 4 => {
                     model[range].fill(0);
-                    rig.engine.request(id, Request::Zero { offset, len, unmap: true });
+                    rig.engine.request(id, Request::Zero { offset, len, unmap: random(2) == 0 });
                 }
                 _ => {
                     let byte = random(250) as u8 + 1;

@@ -22,6 +22,8 @@ pub(super) enum Verify {
 pub(super) struct Verified {
     pub(super) designators: Designators,
     pub(super) size_bytes: u64,
+    /// What is unmapped reads as zeroes.
+    pub(super) zeroing: bool,
     pub(super) limits: Limits,
     pub(super) write_protected: bool,
 }
@@ -106,10 +108,11 @@ impl Verify {
                     return Err(format!("the LUN has blocks of {block} bytes, only {BLOCK} are supported"));
                 }
                 found.size_bytes = size;
+                found.zeroing = cdb::parse_zeroing(data).ok_or_else(malformed)?;
             }
             Verify::Limits => {
                 let limits = cdb::parse_block_limits(data).ok_or_else(malformed)?;
-                found.limits = Limits::within(limits.transfer, limits.write_same).ok_or_else(|| {
+                found.limits = Limits::within(&limits, found.zeroing).ok_or_else(|| {
                     format!("the target transfers only {} bytes in a command", limits.transfer)
                 })?;
             }
