@@ -37,6 +37,18 @@ fn limits_pages_say_what_the_decoder_holds_to() {
 }
 
 #[test]
+fn an_unmap_of_any_alignment_can_cover_the_largest_unit_of_allocation() {
+    const LARGEST: u32 = 1 << 30;
+    let page = with_unit(
+        |unit| unit.allocation = LARGEST,
+        |unit| bytes_of(plan(&cdb(&[0x12, 1, 0xb0, 0, 255, 0]), unit)),
+    );
+    let be32 = |at: usize| u32::from_be_bytes(page[at..at + 4].try_into().unwrap());
+    assert_eq!(u64::from(be32(28)) * BLOCK, u64::from(LARGEST), "the granularity");
+    assert!(be32(20) >= 2 * be32(28));
+}
+
+#[test]
 fn what_is_switched_on_shows_in_the_standard_data() {
     let standard = reply_all(&[0x12, 0, 0, 0, 255, 0]);
     assert_eq!(standard[5..7], [0x18, 0x10], "3PC, implicit asymmetric access, several ports");
