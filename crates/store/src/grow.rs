@@ -3,9 +3,9 @@
 //! What always holds: the file grows before the map that names its blocks is committed, so that no committed state names
 //! space that is not there; a failure in between leaves a file that is larger than its map, which is legal.
 
-use crate::{core::Core, limits};
+use crate::{backing::BlockFile, core::Core, limits};
 use umbra_base::{Error, ErrorCode, Result, size::format_size};
-use umbra_thin::limits::META_BLOCK_BYTES;
+use umbra_thin::{ThinError, limits::META_BLOCK_BYTES};
 
 /// Sizes that a pool is to have, in bytes; `None` leaves one as it is. Neither can shrink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,26 +19,48 @@ pub struct Extend {
 impl Core {
     pub(crate) fn extend(&self, to: Extend) -> Result<()> {
         self.check_writable()?;
-        if let Some(bytes) = to.metadata_bytes {
-            self.extend_metadata(bytes / META_BLOCK_BYTES as u64)?;
+        let metadata = to.metadata_bytes.map(|bytes| bytes / META_BLOCK_BYTES as u64);
+        let data = to.data_bytes.map(|bytes| bytes / self.block_bytes);
+        // A wish is refused as a whole: metadata that has grown cannot shrink again.
+        metadata.map_or(Ok(()), |blocks| self.check_metadata(blocks))?;
+        to.data_bytes.map_or(Ok(()), |bytes| self.check_data(bytes, metadata.unwrap_or(0)))?;
+        if let Some(blocks) = metadata {
+            self.extend_metadata(blocks)?;
+            // Until then only commits use the new blocks, and the data could not grow with them.
+            self.commit()?;
         }
-        if let Some(bytes) = to.data_bytes {
-            self.extend_data(bytes)?;
+        if let Some(blocks) = data {
+            self.extend_data(blocks)?;
         }
         self.commit()?;
         self.room_came();
         Ok(())
     }
 
-    fn extend_data(&self, bytes: u64) -> Result<()> {
-        let blocks = bytes / self.block_bytes;
-        let now = self.pool().data_fill().total;
-        check("data", bytes, now * self.block_bytes, limits::DATA_BYTES_MAX)?;
-        grow(&*self.backing.data, blocks * self.block_bytes, "pool.data")?;
-        // No writer gets one of the new blocks before the commit: the engine keeps them back.
-        self.provision.grow(blocks.max(now));
+    fn check_metadata(&self, blocks: u64) -> Result<()> {
+        let block = META_BLOCK_BYTES as u64;
+        let now = self.pool().metadata_fill().total;
+        check("metadata", blocks * block, now * block, umbra_thin::limits::META_BLOCKS_MAX * block)?;
+        check_device(&*self.backing.meta, blocks * block, "pool.meta")
+    }
+
+    fn check_data(&self, bytes: u64, metadata: u64) -> Result<()> {
+        let (block, now) = (self.block_bytes, self.pool().data_fill().total);
+        check("data", bytes, now * block, limits::DATA_BYTES_MAX)?;
+        check_device(&*self.backing.data, bytes / block * block, "pool.data")?;
+        let possible = || self.pool().can_extend_data(bytes / block, metadata).map(|()| 0).map_err(refused);
+        self.change("extend the pool's data", possible).map(drop)
+    }
+
+    fn extend_data(&self, blocks: u64) -> Result<()> {
         let grow = || {
-            self.pool().extend_data(blocks)?;
+            // All under one lock: where the engine refuses, the file keeps its size.
+            let mut pool = self.pool();
+            pool.can_extend_data(blocks, 0).map_err(refused)?;
+            grow(&*self.backing.data, blocks * self.block_bytes, "pool.data")?;
+            // No writer gets one of the new blocks before the commit: the engine keeps them back.
+            self.provision.grow(blocks);
+            pool.extend_data(blocks)?;
             Ok(0)
         };
         self.change("extend the pool's data", grow).map(drop)
@@ -47,7 +69,6 @@ impl Core {
     fn extend_metadata(&self, blocks: u64) -> Result<()> {
         let block = META_BLOCK_BYTES as u64;
         let now = self.pool().metadata_fill().total;
-        check("metadata", blocks * block, now * block, umbra_thin::limits::META_BLOCKS_MAX * block)?;
         grow(&*self.backing.meta, blocks * block, "pool.meta")?;
         if blocks > now {
             let allocated = self.backing.meta.allocate(now * block, (blocks - now) * block);
@@ -61,6 +82,13 @@ impl Core {
     }
 }
 
+/// The bitmaps of more data blocks are metadata.
+fn refused(error: ThinError) -> Error {
+    let full = error.is_full();
+    let error = Error::from(error);
+    if full { error.hint("more data needs more metadata: extend that as well (--metadata)") } else { error }
+}
+
 fn check(what: &str, bytes: u64, now: u64, max: u64) -> Result<()> {
     if (now..=max).contains(&bytes) {
         return Ok(());
@@ -70,7 +98,12 @@ fn check(what: &str, bytes: u64, now: u64, max: u64) -> Result<()> {
     Err(Error::new(ErrorCode::InvalidArgument, text))
 }
 
-fn grow(file: &dyn crate::backing::BlockFile, bytes: u64, name: &str) -> Result<()> {
+/// A device does not grow for us: whether it has is known before anything is changed.
+fn check_device(file: &dyn BlockFile, bytes: u64, name: &str) -> Result<()> {
+    if file.is_device() { grow(file, bytes, name) } else { Ok(()) }
+}
+
+fn grow(file: &dyn BlockFile, bytes: u64, name: &str) -> Result<()> {
     let size = file.size().map_err(|e| Error::io(format_args!("look at {name}"), e))?;
     match size < bytes {
         true => file.set_size(bytes).map_err(|e| Error::io(format_args!("extend {name}"), e)),

@@ -5,6 +5,7 @@ use crate::{
     support::{BLOCK, SECOND, cut, open, params, read, volume},
 };
 use std::{
+    fs,
     sync::{Arc, Mutex, mpsc},
     thread,
     time::Duration,
@@ -134,6 +135,40 @@ fn a_waiting_write_goes_on_when_the_pool_is_extended() {
     let store = open(dir.path());
     assert_eq!(store.usage().data_total, 8);
     store.close().unwrap();
+}
+
+/// More than the metadata of a small pool has bitmaps for, and metadata that has.
+const MUCH_DATA: u64 = 1 << 40;
+const MORE_METADATA: u64 = 8192 * 4096;
+
+#[test]
+fn an_extension_that_is_refused_changes_nothing() {
+    let pool = Pool::new(8, Duration::ZERO);
+    let before = pool.store.usage();
+    let sizes =
+        || ["pool.data", "pool.meta"].map(|file| fs::metadata(pool.dir.path().join(file)).unwrap().len());
+    let files = sizes();
+    let refused = |data, metadata| {
+        let wish = Extend { data_bytes: Some(data), metadata_bytes: metadata };
+        let error = pool.store.extend(wish).unwrap_err();
+        assert_eq!((pool.store.usage(), sizes()), (before, files), "{error}");
+        error
+    };
+    assert_eq!(refused(BLOCK, Some(MORE_METADATA)).code(), ErrorCode::InvalidArgument);
+    for metadata in [None, Some((before.metadata_total + 8) * 4096)] {
+        let error = refused(MUCH_DATA, metadata);
+        assert_eq!(error.code(), ErrorCode::InsufficientStorage);
+        assert!(error.hint_text().unwrap().contains("--metadata"), "{error:?}");
+    }
+    pool.end();
+}
+
+#[test]
+fn data_grows_with_the_metadata_that_came_in_the_same_extension() {
+    let pool = Pool::new(8, Duration::ZERO);
+    pool.store.extend(Extend { data_bytes: Some(MUCH_DATA), metadata_bytes: Some(MORE_METADATA) }).unwrap();
+    assert_eq!(pool.store.usage().data_total, MUCH_DATA / BLOCK);
+    pool.end();
 }
 
 /// Gives up the devices of a list, in its order, and says which levels it was told.

@@ -7,7 +7,7 @@ use crate::{
     limits::{DATA_BLOCKS_MAX, META_BLOCKS_MAX, PAIRS_MAX, TIME_MAX},
     meta::{Meta, MetaRead},
     tree::Place,
-    values::Tree,
+    values::{Tree, bitmaps_for},
 };
 use std::collections::BTreeSet;
 
@@ -184,13 +184,19 @@ impl<R: MetaRead> Pool<R> {
     /// Grows the data device to `blocks`. The new ones can be handed out once a commit has them durably; that commit
     /// tells them as freed, so that a driver gives them back to the backing, as zeroes, first.
     pub fn extend_data(&mut self, blocks: u64) -> Result<(), ThinError> {
-        let now = self.meta.data.nr_blocks();
-        check_growth("the number of data blocks", now, blocks, DATA_BLOCKS_MAX)?;
-        self.need(Need::ToFree(2 * crate::values::bitmaps_for(blocks - now) + COST_OF_KEY))?;
+        self.can_extend_data(blocks, 0)?;
         self.change(|pool| {
             pool.meta.data.extend_later(blocks);
             Ok(())
         })
+    }
+
+    /// What [`Pool::extend_data`] would say, once the metadata device has `metadata` blocks. Changes nothing.
+    pub fn can_extend_data(&self, blocks: u64, metadata: u64) -> Result<(), ThinError> {
+        let now = self.meta.data.nr_blocks();
+        check_growth("the number of data blocks", now, blocks, DATA_BLOCKS_MAX)?;
+        let more = metadata.min(META_BLOCKS_MAX).saturating_sub(self.meta.blocks.nr_blocks());
+        self.need_with(Need::ToFree(2 * bitmaps_for(blocks - now) + COST_OF_KEY), more)
     }
 
     /// Grows the metadata device to `blocks`; what is above the format's limit stays unused. Until a commit has them

@@ -5,7 +5,7 @@
 //! make private and what the data counts that it may change add to the commit.
 
 use super::Pool;
-use crate::{ThinError, limits::META_RESERVE_MAX, meta::MetaRead};
+use crate::{ThinError, limits::META_RESERVE_MAX, meta::MetaRead, values::bitmaps_for};
 
 /// Metadata blocks that one change of a key can take: a path of each of two trees, shadowed and split.
 pub(super) const COST_OF_KEY: u64 = 12;
@@ -43,6 +43,11 @@ impl<R: MetaRead> Pool<R> {
 
     /// Refuses before anything is changed if the commit of it could run out of blocks, or nothing may be changed.
     pub(super) fn need(&self, need: Need) -> Result<(), ThinError> {
+        self.need_with(need, 0)
+    }
+
+    /// The same once `more` metadata blocks have come, whose bitmaps are written by each commit.
+    pub(super) fn need_with(&self, need: Need, more: u64) -> Result<(), ThinError> {
         self.check_changeable()?;
         let map = &self.meta.blocks;
         let blocks = match need {
@@ -50,8 +55,8 @@ impl<R: MetaRead> Pool<R> {
             Need::ToGrow(blocks) => blocks,
             Need::ToFree(blocks) => blocks,
         };
-        let needed = blocks + self.commit_cost();
-        let free = map.nr_free().saturating_sub(map.kept_for_commit());
+        let needed = blocks + self.commit_cost() + 2 * bitmaps_for(more);
+        let free = map.nr_free().saturating_sub(map.kept_for_commit()) + more;
         match free >= needed {
             true => Ok(()),
             false => Err(ThinError::MetadataFull { free, total: map.nr_blocks(), needed }),
