@@ -150,6 +150,7 @@ fn check_pool(core: &mut Core<'_>, superblock: &Superblock) -> Summary {
         ),
         levels: live.levels,
         devices: live.by_id,
+        lost: live.lost,
         held: held.map(|held| held.by_id),
     }
 }

@@ -48,6 +48,8 @@ pub struct Device {
 #[derive(Debug, Default)]
 pub(crate) struct Devices {
     pub by_id: BTreeMap<u64, Device>,
+    /// Those of the details tree that no mapping tree was found of, ascending.
+    pub lost: Vec<u64>,
     /// Levels of the top-level, details and highest mapping tree.
     pub levels: [u32; 3],
     /// Whether every node of every tree could be read.
@@ -117,13 +119,16 @@ impl Scan<'_> {
         for (id, details) in details {
             match found.by_id.get_mut(&id) {
                 Some(device) => device.details = Some(details),
-                None if top_intact => {
-                    core.report(&at(id), Problem::NoMappingTree { device: id }, Some(id..=id));
-                }
-                None => (),
+                None => found.lost.push(id),
+            }
+            if top_intact && !found.by_id.contains_key(&id) {
+                core.report(&at(id), Problem::NoMappingTree { device: id }, Some(id..=id));
             }
             check_times(core, &at(id), id, &details, superblock.time);
         }
+        found.lost.sort_unstable();
+        found.lost.dedup();
+        core.findings.name_lost(Use::TopLevel, tree.version, &found.lost);
         for (id, device) in &found.by_id {
             check_device(core, &at(*id), *id, device, details_intact);
         }

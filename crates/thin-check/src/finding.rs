@@ -42,7 +42,8 @@ pub struct Finding {
     pub path: Vec<u64>,
     /// The keys that are lost with it; [`Finding::keys_are`] says what they are.
     pub keys: Option<RangeInclusive<u64>>,
-    /// The devices that it is found in, since they share what is damaged; the first [`limits::DEVICES_NAMED`] of them.
+    /// The devices that it is found in, since they share what is damaged, or that are lost with it as far as the details
+    /// tree still knows them; the first [`limits::DEVICES_NAMED`] of them.
     pub devices: Vec<u64>,
 }
 
@@ -180,6 +181,17 @@ impl Findings {
     /// How many there were, kept or not.
     pub fn total(&self) -> u64 {
         self.total
+    }
+
+    /// Says of damage in the tree `kind` which of `devices`, ascending, have their entries there.
+    pub(crate) fn name_lost(&mut self, kind: Use, version: Version, devices: &[u64]) {
+        let there = |tree: Tree| tree.kind == kind && tree.version == version;
+        for finding in self.kept.iter_mut().filter(|finding| finding.tree.is_some_and(there)) {
+            let Some(keys) = finding.keys.clone() else { continue };
+            let first = devices.partition_point(|id| id < keys.start());
+            let lost = devices[first..].iter().take_while(|id| keys.contains(id));
+            lost.take(limits::DEVICES_NAMED).for_each(|id| finding.name_device(*id));
+        }
     }
 
     /// The worst severity among all of them; without any, all is well.

@@ -19,6 +19,8 @@ pub struct Summary {
     pub levels: [u32; 3],
     /// Every device.
     pub devices: BTreeMap<u64, Device>,
+    /// Devices of which only details are left: their mappings cannot be found. Ascending.
+    pub lost: Vec<u64>,
     /// Every device in the metadata snapshot, if there is one.
     pub held: Option<BTreeMap<u64, Device>>,
 }

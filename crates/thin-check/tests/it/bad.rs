@@ -4,8 +4,8 @@ use crate::support::{block_of, golden, json, nodes_below, seal};
 use serde_json::Value;
 use std::cell::RefCell;
 use umbra_thin_check::{
-    BlockKind, Expect, LOG_FEATURE, Listing, MemoryImage, Problem, Report, Runs, Severity, Use, Version,
-    check, check_watched, for_each_mapping,
+    BlockKind, Expect, Finding, LOG_FEATURE, Listing, MemoryImage, Problem, Report, Runs, Severity, Use,
+    Version, check, check_watched, for_each_mapping, limits::DEVICES_NAMED,
 };
 
 fn patched(base: &MemoryImage, case: &Value) -> MemoryImage {
@@ -124,6 +124,26 @@ fn damage_that_devices_share_names_each_of_them() {
                 .filter(|d| Runs::below(&image, d.root).any(|run| run.is_err()));
             assert_eq!(named, lost.map(|device| device.id).collect::<Vec<_>>(), "{name} block {block}");
         }
+    }
+}
+
+#[test]
+fn a_lost_node_of_the_top_level_tree_names_the_devices_that_are_lost_with_it() {
+    let base = golden("restore/manydev");
+    let sound = check(&base, Expect::default()).summary.unwrap();
+    let nodes = nodes_below(&base, &[sound.superblock.mapping_root]);
+    assert!(nodes.len() > 2, "more than a root");
+    for block in nodes {
+        let mut image = base.clone();
+        block_of(&mut image, block as usize)[200] ^= 1;
+        let report = check(&image, Expect::default());
+        let in_list = |finding: &&Finding| finding.tree.is_some_and(|tree| tree.kind == Use::TopLevel);
+        let finding = report.findings.iter().find(in_list).unwrap();
+        let keys = finding.keys.clone().unwrap();
+        let gone: Vec<u64> = sound.devices.keys().copied().filter(|id| keys.contains(id)).collect();
+        assert!(!gone.is_empty());
+        assert_eq!(finding.devices, gone[..gone.len().min(DEVICES_NAMED)], "{finding}");
+        assert_eq!(report.summary.unwrap().lost, gone);
     }
 }
 

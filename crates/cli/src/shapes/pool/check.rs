@@ -10,7 +10,7 @@ use std::{
 };
 use umbra_base::size::format_size;
 use umbra_thin_check::{
-    Finding, Keys, LOG_FEATURE, Map, MapSummary, Report, Severity, Summary, Superblock, Version,
+    Finding, Keys, LOG_FEATURE, Map, MapSummary, Problem, Report, Severity, Summary, Superblock, Use, Version,
 };
 
 #[derive(Debug, Serialize)]
@@ -25,6 +25,8 @@ pub struct CheckReport {
     pub findings_total: u64,
     pub findings: Vec<FindingShape>,
     pub lost: Vec<Lost>,
+    /// Ids whose entries in the list of devices are lost, whether there was a device of that id or not.
+    pub lost_devices: Vec<Blocks>,
     pub pool: Option<PoolShape>,
 }
 
@@ -52,7 +54,7 @@ pub struct Costs {
     pub last: Option<u64>,
 }
 
-/// Virtual blocks of a device that cannot be read, or not be relied on.
+/// Virtual blocks of a device that cannot be read, or not be relied on; all of them if the device itself is lost.
 #[derive(Debug, Serialize)]
 pub struct Lost {
     pub device: u64,
@@ -98,7 +100,8 @@ impl CheckReport {
             needs_check: superblock.as_ref().is_some_and(Superblock::needs_check),
             findings_total: report.findings.total(),
             findings: report.findings.iter().map(FindingShape::from).collect(),
-            lost: lost(report),
+            lost: lost(report.findings.iter(), report.summary.as_ref().map_or(&[], |summary| &summary.lost)),
+            lost_devices: lost_devices(report.findings.iter()).iter().map(Blocks::from).collect(),
             pool: report.summary.as_ref().map(PoolShape::from),
         }
     }
@@ -135,20 +138,34 @@ impl Costs {
     }
 }
 
+impl Blocks {
+    fn has(&self, number: u64) -> bool {
+        self.first <= number && self.last.is_none_or(|last| number <= last)
+    }
+}
+
 impl From<&RangeInclusive<u64>> for Blocks {
     fn from(range: &RangeInclusive<u64>) -> Self {
         Blocks { first: *range.start(), last: Some(*range.end()).filter(|last| *last != u64::MAX) }
     }
 }
 
-/// What the errors in live mapping trees cost each device.
-fn lost(report: &Report) -> Vec<Lost> {
-    let mut ranges: BTreeMap<u64, Vec<RangeInclusive<u64>>> = BTreeMap::new();
-    for finding in report.findings.iter().filter(|finding| finding.severity() == Severity::Error) {
-        let live = finding.tree.is_some_and(|tree| tree.version == Version::Live);
-        let (Some(keys), Some(Keys::VirtualBlocks), true) = (&finding.keys, finding.keys_are(), live) else {
-            continue;
-        };
+/// The errors in live trees with the keys that they cost.
+fn costly<'a>(
+    findings: impl Iterator<Item = &'a Finding>,
+) -> impl Iterator<Item = (&'a Finding, &'a RangeInclusive<u64>)> {
+    let live = |finding: &&Finding| finding.tree.is_some_and(|tree| tree.version == Version::Live);
+    let errors = findings.filter(|finding| finding.severity() == Severity::Error).filter(live);
+    errors.filter_map(|finding| Some((finding, finding.keys.as_ref()?)))
+}
+
+/// What the errors in mapping trees cost each device, and the devices that are lost as a whole.
+fn lost<'a>(findings: impl Iterator<Item = &'a Finding>, whole: &[u64]) -> Vec<Lost> {
+    let mut ranges: BTreeMap<u64, Vec<RangeInclusive<u64>>> =
+        whole.iter().map(|device| (*device, vec![0..=u64::MAX])).collect();
+    for (finding, keys) in
+        costly(findings).filter(|(finding, _)| finding.keys_are() == Some(Keys::VirtualBlocks))
+    {
         for device in &finding.devices {
             ranges.entry(*device).or_default().push(keys.clone());
         }
@@ -158,6 +175,15 @@ fn lost(report: &Report) -> Vec<Lost> {
         Lost { device, virtual_blocks }
     });
     lost.collect()
+}
+
+/// The ids of devices whose mappings the errors cost altogether.
+fn lost_devices<'a>(findings: impl Iterator<Item = &'a Finding>) -> Vec<RangeInclusive<u64>> {
+    let whole = |finding: &Finding| {
+        finding.tree.is_some_and(|tree| tree.kind == Use::TopLevel)
+            || matches!(finding.problem, Problem::NoMappingTree { .. })
+    };
+    merged(costly(findings).filter(|(finding, _)| whole(finding)).map(|(_, keys)| keys.clone()).collect())
 }
 
 /// The same blocks in as few ranges as possible, in order.
@@ -220,7 +246,11 @@ impl Shape for CheckReport {
         if more > 0 {
             writeln!(out, "          and {more} more")?;
         }
-        self.lost.iter().try_for_each(|lost| lost.text(out))?;
+        if !self.lost_devices.is_empty() {
+            writeln!(out, "lost      devices {}, as a whole", ranges(&self.lost_devices))?;
+        }
+        let told = |lost: &&Lost| !self.lost_devices.iter().any(|ids| ids.has(lost.device));
+        self.lost.iter().filter(told).try_for_each(|lost| lost.text(out))?;
         self.notes(out)?;
         writeln!(out, "verdict   {}", self.advice())
     }
@@ -256,14 +286,17 @@ impl CheckReport {
 
 impl Lost {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let range = |blocks: &Blocks| match blocks.last {
-            None => format!("from {} on", blocks.first),
-            Some(last) if last == blocks.first => last.to_string(),
-            Some(last) => format!("{}..={last}", blocks.first),
-        };
-        let ranges: Vec<String> = self.virtual_blocks.iter().map(range).collect();
-        writeln!(out, "lost      device {}: virtual blocks {}", self.device, ranges.join(", "))
+        writeln!(out, "lost      device {}: virtual blocks {}", self.device, ranges(&self.virtual_blocks))
     }
+}
+
+fn ranges(blocks: &[Blocks]) -> String {
+    let range = |blocks: &Blocks| match blocks.last {
+        None => format!("from {} on", blocks.first),
+        Some(last) if last == blocks.first => last.to_string(),
+        Some(last) => format!("{}..={last}", blocks.first),
+    };
+    blocks.iter().map(range).collect::<Vec<_>>().join(", ")
 }
 
 impl PoolShape {
@@ -282,6 +315,31 @@ impl PoolShape {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use umbra_thin_check::Tree;
+
+    #[test]
+    fn devices_that_are_lost_as_a_whole_are_told() {
+        let found = |kind, version, keys: RangeInclusive<u64>, devices: &[u64]| Finding {
+            problem: Problem::Loop,
+            block: Some(7),
+            tree: Some(Tree { kind, device: None, version }),
+            path: vec![7],
+            keys: Some(keys),
+            devices: devices.to_vec(),
+        };
+        let findings = [
+            found(Use::TopLevel, Version::Live, 1..=168, &[3, 5]),
+            found(Use::TopLevel, Version::Held, 200..=300, &[200]),
+            found(Use::Mapping, Version::Live, 4..=9, &[5, 400]),
+        ];
+        assert_eq!(lost_devices(findings.iter()), [1..=168]);
+        let lost: Vec<_> = lost(findings.iter(), &[3, 5])
+            .into_iter()
+            .map(|lost| (lost.device, lost.virtual_blocks))
+            .collect();
+        let all = || vec![Blocks { first: 0, last: None }];
+        assert_eq!(lost, [(3, all()), (5, all()), (400, vec![Blocks { first: 4, last: Some(9) }])]);
+    }
 
     #[test]
     fn lost_blocks_are_told_in_as_few_ranges_as_possible() {
