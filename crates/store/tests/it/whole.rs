@@ -64,6 +64,42 @@ fn they_leave_the_copy_as_it_was_and_survive_the_process() {
     check_closed(dir.path());
 }
 
+/// Blocks of a new pool are known to be zeroes until somebody writes them, through either door. More runs of them are
+/// given up at once than one commit punches, so that some keep what they held.
+#[test]
+fn what_was_written_whole_and_given_up_does_not_show_in_a_block_that_is_written_partly() {
+    const BLOCKS: u64 = 256;
+    const CHUNK: u64 = 4;
+    let by_direct_door = |store: &ThinPoolStore, volume: &Arc<dyn Volume>, first| {
+        let (ticket, extents) = plan(volume, first, CHUNK).unwrap();
+        fill(store, &extents, 7);
+        volume.finish(ticket, true).unwrap();
+    };
+    let by_copy = |_: &ThinPoolStore, volume: &Arc<dyn Volume>, first| {
+        volume.write(first * BLOCK, &vec![7; (CHUNK * BLOCK) as usize]).unwrap();
+    };
+    type Write<'a> = &'a dyn Fn(&ThinPoolStore, &Arc<dyn Volume>, u64);
+    for (door, write) in [("direct", &by_direct_door as Write<'_>), ("other", &by_copy)] {
+        let dir = tempfile::tempdir().unwrap();
+        let small = PoolParams { data_bytes: BLOCKS * BLOCK, ..params() };
+        let store = ThinPoolStore::create_or_open(dir.path(), small).unwrap();
+        (1..=2).for_each(|id| store.create(ThinId(id)).unwrap());
+        let (old, new) = (volume(&store, 1), volume(&store, 2));
+        read(&old, 0, (BLOCKS * BLOCK) as usize);
+        (0..BLOCKS).step_by(CHUNK as usize).for_each(|first| write(&store, &old, first));
+        (0..BLOCKS).step_by(2).for_each(|block| old.discard(block * BLOCK, BLOCK).unwrap());
+        old.flush().unwrap();
+        for block in 0..BLOCKS / 2 {
+            new.write(block * BLOCK, &[9; 512]).unwrap();
+            let rest = read(&new, block * BLOCK + 512, BLOCK as usize - 512);
+            assert!(rest.iter().all(|byte| *byte == 0), "{door} door, block {block}");
+        }
+        drop((old, new));
+        store.close().unwrap();
+        check_closed(dir.path());
+    }
+}
+
 #[test]
 fn they_fill_what_was_not_mapped() {
     let dir = tempfile::tempdir().unwrap();
