@@ -126,3 +126,25 @@ fn belong_together(cat: &Catalogue, pool: &BTreeSet<Thin>, opened: Opened, damag
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::fixture::World;
+
+    /// The rest of it is served; a sound pool that lacks a LUN is another's.
+    #[test]
+    fn only_a_damaged_pool_may_lack_devices_that_the_catalogue_knows() {
+        let mut world = World::with_set();
+        world.cat.counters.thin_reserved = 1000;
+        let mut pool: BTreeSet<Thin> = world.cat.luns.values().map(|lun| lun.thin).collect();
+        pool.extend(world.cat.sets.values().flat_map(|set| set.thins().collect::<Vec<_>>()));
+        assert!(belong_together(&world.cat, &pool, Opened::Found, false).is_ok());
+        pool.pop_first();
+        assert_eq!(
+            belong_together(&world.cat, &pool, Opened::Found, false).unwrap_err().code(),
+            ErrorCode::Corrupt
+        );
+        assert!(belong_together(&world.cat, &pool, Opened::Found, true).is_ok());
+    }
+}
