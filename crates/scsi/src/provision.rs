@@ -18,6 +18,11 @@ pub(crate) fn unmap(cdb: &Cdb<'_>, _unit: &Unit<'_>) -> Result<Plan, Sense> {
     Ok(Plan::Unmap { list: usize::from(cdb.u16(7)) })
 }
 
+/// Blocks that one UNMAP names in all: twice the unit of allocation if that is more, so that one of any alignment covers it.
+pub fn unmap_blocks(unit: &Unit<'_>) -> u64 {
+    UNMAP_BLOCKS.max(2 * u64::from(unit.allocation) / BLOCK)
+}
+
 /// The extents of an UNMAP parameter list, all inside the unit. An empty list is legal.
 pub fn parse_unmap(list: &[u8], unit: &Unit<'_>) -> Result<Vec<Extent>, Sense> {
     const HEADER: usize = 8;
@@ -38,7 +43,7 @@ pub fn parse_unmap(list: &[u8], unit: &Unit<'_>) -> Result<Vec<Extent>, Sense> {
     for descriptor in descriptors {
         let (lba, blocks) = (be64(descriptor, 0), u64::from(be32(descriptor, 8)));
         total += blocks;
-        if total > UNMAP_BLOCKS {
+        if total > unmap_blocks(unit) {
             return Err(Sense::INVALID_FIELD_IN_PARAMETER_LIST);
         }
         extents.push(extent((lba, blocks), unit)?);

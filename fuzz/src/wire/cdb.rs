@@ -9,11 +9,11 @@ use arbitrary::Arbitrary;
 use umbra_scsi::attention::Attentions;
 use umbra_scsi::copy::{self, End, Form, Keep, ListId, Operations, Progress, RodType, Service, Token};
 use umbra_scsi::limits::{
-    BLOCK, COPY_SEGMENTS, COPY_TARGETS, RESERVE_LIST_BYTES, TOKEN_RANGES, TRANSFER_BLOCKS, UNMAP_BLOCKS,
-    UNMAP_DESCRIPTORS, WRITE_SAME_BLOCKS,
+    BLOCK, COPY_SEGMENTS, COPY_TARGETS, RESERVE_LIST_BYTES, TOKEN_RANGES, TRANSFER_BLOCKS, UNMAP_DESCRIPTORS,
+    WRITE_SAME_BLOCKS,
 };
 use umbra_scsi::mode::{self, ModeState};
-use umbra_scsi::provision::{Provisioning, StatusRun, lba_status, parse_unmap};
+use umbra_scsi::provision::{Provisioning, StatusRun, lba_status, parse_unmap, unmap_blocks};
 use umbra_scsi::reservation::{InitiatorPort, Known, Nexus, Reservations};
 use umbra_scsi::threshold::{Resource, Resources, Scope, Watch};
 use umbra_scsi::topology::{Port, PortAccess, PortGroup, Topology};
@@ -302,7 +302,7 @@ impl<'a> World<'a> {
         self.with_unit(|unit| {
             let extents = parse_unmap(list, unit)?;
             assert!(extents.len() <= UNMAP_DESCRIPTORS);
-            assert!(extents.iter().map(|extent| extent.blocks).sum::<u64>() <= UNMAP_BLOCKS);
+            assert!(extents.iter().map(|extent| extent.blocks).sum::<u64>() <= unmap_blocks(unit));
             extents.iter().for_each(|extent| assert_inside(*extent, unit.blocks()));
             Ok(())
         })

@@ -3,9 +3,10 @@
 use crate::bytes::put;
 use crate::features::Feature;
 use crate::limits::{
-    BLOCK, COMPARE_BLOCKS, OPTIMAL_TRANSFER_BLOCKS, THRESHOLD_EXPONENT, TRANSFER_BLOCKS, UNMAP_BLOCKS,
-    UNMAP_DESCRIPTORS, WRITE_SAME_BLOCKS,
+    BLOCK, COMPARE_BLOCKS, OPTIMAL_TRANSFER_BLOCKS, THRESHOLD_EXPONENT, TRANSFER_BLOCKS, UNMAP_DESCRIPTORS,
+    WRITE_SAME_BLOCKS,
 };
+use crate::provision::unmap_blocks;
 use crate::unit::Unit;
 
 /// SBC-3 section 6.6.3; the atomic fields are SBC-4's. No atomic boundary is offered.
@@ -19,7 +20,7 @@ pub(super) fn block_limits(unit: &Unit<'_>) -> Vec<u8> {
     put(&mut page, 6, &(1u16 << (unit.physical_exponent & 0x0f)).to_be_bytes());
     put(&mut page, 8, &TRANSFER_BLOCKS.to_be_bytes());
     put(&mut page, 12, &OPTIMAL_TRANSFER_BLOCKS.to_be_bytes());
-    put(&mut page, 20, &(UNMAP_BLOCKS as u32).to_be_bytes());
+    put(&mut page, 20, &(unmap_blocks(unit) as u32).to_be_bytes());
     put(&mut page, 24, &(UNMAP_DESCRIPTORS as u32).to_be_bytes());
     put(&mut page, 28, &granularity.to_be_bytes());
     page[32] = UGAVALID;
