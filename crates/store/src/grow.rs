@@ -26,10 +26,12 @@ impl Core {
         to.data_bytes.map_or(Ok(()), |bytes| self.check_data(bytes, metadata.unwrap_or(0)))?;
         if let Some(blocks) = metadata {
             self.extend_metadata(blocks)?;
-            // Until then only commits use the new blocks, and the data could not grow with them.
-            self.commit()?;
         }
         if let Some(blocks) = data {
+            // The new metadata can be used once it is committed; most data grows without it.
+            if self.pool().can_extend_data(blocks, 0).is_err() {
+                self.commit()?;
+            }
             self.extend_data(blocks)?;
         }
         self.commit()?;
