@@ -175,12 +175,15 @@ fn a_writer_is_released_when_its_time_is_over() {
     let twin = *family(&guard).last().unwrap();
     lab::stop(twin); // It would do the same a second later.
     guard.client.arm("v", Duration::from_millis(300), SOON).unwrap();
-    guard.client.freeze(SOON).unwrap();
-    let lost = guard.lost.recv_timeout(SOON).unwrap();
+    // On a slow machine the time is over before the freeze is done.
+    let lost = match guard.client.freeze(SOON) {
+        Ok(()) => guard.lost.recv_timeout(SOON).unwrap(),
+        Err(lost) => lost,
+    };
     assert_eq!(lost.code(), ErrorCode::WriterTimeout);
     wait_until("the undo ran", || undone(&lab) == "v\n");
     lab::resume(twin);
-    assert!(!is_frozen(&a.path));
+    wait_until("it is thawed", || !is_frozen(&a.path));
 }
 
 #[test]
