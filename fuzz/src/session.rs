@@ -105,7 +105,7 @@ impl Session {
                 self.replay(Change::Unmap { device, vblock: range.start, len: range.end - range.start })
             }
             Operation::BeginCommit { log } => {
-                self.begin_commit(if *log { LogUse::MayHoldWrites } else { LogUse::Empty })
+                self.begin_commit(if *log { LogUse::MayHoldWrites { boot: [1; 16] } } else { LogUse::Empty })
             }
             Operation::EndCommit => self.end_commit(),
             Operation::Crash { arrived, whole } => self.crash(*arrived, *whole),
@@ -196,7 +196,7 @@ impl Session {
     fn begin_commit(&mut self, log: LogUse) -> Result<(), ThinError> {
         if self.in_flight.is_none() {
             // One kind of commit as a store makes it, the other all at once.
-            while log == LogUse::MayHoldWrites && self.pool.write_counts()? {}
+            while log != LogUse::Empty && self.pool.write_counts()? {}
             self.in_flight = Some(self.pool.begin_commit(log)?);
         }
         Ok(())
