@@ -1,7 +1,7 @@
 //! The store on a damaged log: segments and records that are well sealed but say anything, and bytes changed at will.
 //!
 //! What always holds: opening either enters the log and leaves a sound pool, which works and closes, or refuses with
-//! the pool untouched. A log can be entered twice.
+//! the pool untouched. A log can be entered twice. One that is refused as lost is refused until its loss is accepted.
 
 use crate::{disk::Disk, operation::Place, sparse::SparseFile};
 use arbitrary::Arbitrary;
@@ -68,6 +68,10 @@ impl Files {
     }
 
     fn open(&self) -> umbra_base::Result<ThinPoolStore> {
+        self.open_with(false)
+    }
+
+    fn open_with(&self, accept_lost_log: bool) -> umbra_base::Result<ThinPoolStore> {
         let backing = Backing {
             meta: self.meta.clone(),
             data: self.data.clone(),
@@ -75,8 +79,12 @@ impl Files {
             boot: BOOT,
             identity: IDENTITY,
         };
-        let params =
-            PoolParams { devices: 4, background: Background::Off, ..PoolParams::new(DATA_BLOCKS * BLOCK) };
+        let params = PoolParams {
+            devices: 4,
+            background: Background::Off,
+            accept_lost_log,
+            ..PoolParams::new(DATA_BLOCKS * BLOCK)
+        };
         ThinPoolStore::on(backing, params)
     }
 
@@ -115,7 +123,17 @@ pub fn run(input: Input) {
     let files = base().copy();
     input.write(&files);
     let before = files.meta.pages();
-    match files.open() {
+    let opened = match files.open() {
+        Err(error) if error.code() == ErrorCode::BadState => {
+            assert!(
+                files.meta.pages() == before,
+                "a pool whose log is lost was changed before that was accepted"
+            );
+            files.open_with(true)
+        }
+        opened => opened,
+    };
+    match opened {
         // Sound metadata, and a log that cannot be taken up: served read-only, without what the log speaks of.
         Ok(store) if store.usage().mode == Mode::ReadOnly => {
             assert!(files.meta.pages() == before, "a pool that is served read-only was changed");
