@@ -134,7 +134,7 @@ fn extended_inquiry_and_mode_page_policy_say_what_is_so() {
         |unit| bytes_of(plan(&cdb(&[0x12, 1, 0x86, 0, 255, 0]), unit)),
     );
     assert_eq!(through[6], 0, "no volatile cache");
-    assert_eq!(reply_all(&[0x12, 1, 0x87, 0, 255, 0])[4..], [0x3f, 0xff, 0, 0]);
+    assert_eq!(reply_all(&[0x12, 1, 0x87, 0, 255, 0])[4..], [0x3f, 0xff, 0, 0, 0x08, 0, 3, 0]);
 }
 
 #[test]

@@ -76,9 +76,13 @@ fn extended_inquiry(unit: &Unit<'_>) -> Vec<u8> {
     body
 }
 
-/// SPC-4 section 7.8.11: all pages and subpages are shared by all initiators.
+/// SPC-4 section 7.8.11: all pages and subpages are shared by all initiators, but for the caching page: who flushes on its own
+/// account has a write-back cache, others do not (A2).
 fn mode_page_policy(_unit: &Unit<'_>) -> Vec<u8> {
+    /// Must be the first: of those that no other descriptor names.
     const ALL: [u8; 2] = [0x3f, 0xff];
+    const CACHING: [u8; 2] = [0x08, 0];
     const SHARED: u8 = 0;
-    vec![ALL[0], ALL[1], SHARED, 0]
+    const PER_NEXUS: u8 = 3;
+    vec![ALL[0], ALL[1], SHARED, 0, CACHING[0], CACHING[1], PER_NEXUS, 0]
 }
