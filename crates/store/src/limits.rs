@@ -54,3 +54,5 @@ pub const NODES_PER_STEP: u64 = 256;
 pub const SHARED_AT_ONCE: u64 = 1 << 30;
 /// Holes that are made in the data file after a commit at most, the longest first: the next commit waits for them.
 pub const PUNCHES_PER_COMMIT: usize = 64;
+/// Texts about damage that are kept for `pool status`.
+pub const DAMAGE_NAMED: usize = 64;

@@ -63,7 +63,6 @@ fn open_damaged(backing: Backing, params: &PoolParams, damage: Error) -> Result<
     let meta = MetaFile(backing.meta.clone());
     // Where not even that is possible, the first error says more.
     let Ok((pool, losses)) = Pool::open_damaged(meta) else { return Err(damage) };
-    losses.iter().for_each(|loss| tracing::error!(%loss, "pool.meta is damaged"));
     let (identity, generation) = (pool.log_identity(), pool.generation());
     let left = journal::read(&backing, identity, generation).map_err(|e| Error::io("read pool.log", e))?;
     let behind = left.records.iter().map(|record| record.change).filter(|change| !change.is_nothing());
@@ -71,6 +70,7 @@ fn open_damaged(backing: Backing, params: &PoolParams, damage: Error) -> Result<
     let journal = Journal::new(&backing, identity, &left);
     let core = Core::new(backing, pool, journal, params, Content::Unknown);
     core.serve_damaged(behind, &damage);
+    losses.into_iter().for_each(|loss| core.note_damage(Error::from(loss).chain()));
     Ok(core)
 }
 

@@ -28,7 +28,7 @@ impl Core {
                 Err(error) if error.is_full() => drop(self.commit_anyway()?),
                 // It keeps what cannot be read; the engine goes on with the next device.
                 Err(error @ ThinError::Damaged { .. }) => {
-                    let error = Error::from(error).chain();
+                    let error = Error::from(self.met(error)).chain();
                     tracing::error!(error, "a deleted device is damaged and keeps its space");
                     return Ok(true);
                 }

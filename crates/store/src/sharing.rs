@@ -42,7 +42,7 @@ impl Core {
         let hold = Hold::take(gates, HOLD_MAX)?;
         let enter = || {
             let mut pool = self.pool();
-            pool.share(wish.from, from, wish.to, to, len)?;
+            pool.share(wish.from, from, wish.to, to, len).map_err(|e| self.met(e))?;
             for (shared, id, blocks) in
                 [(&source, wish.from, from..from + len), (&destination, wish.to, to..to + len)]
             {
@@ -58,7 +58,8 @@ impl Core {
     pub(crate) fn changed(&self, old: ThinId, new: ThinId, from: u64) -> Result<Difference> {
         self.check_open()?;
         [old, new].into_iter().try_for_each(|id| self.check_not_behind(id))?;
-        let step = self.pool().changed(old, new, from / self.block_bytes, limits::NODES_PER_STEP)?;
+        let step = self.pool().changed(old, new, from / self.block_bytes, limits::NODES_PER_STEP);
+        let step = step.map_err(|e| self.met(e))?;
         let kind = |kind| match kind {
             umbra_thin::Difference::LeftOnly => DifferenceKind::OnlyOld,
             umbra_thin::Difference::RightOnly => DifferenceKind::OnlyNew,
@@ -71,7 +72,8 @@ impl Core {
     pub(crate) fn allocated(&self, id: ThinId, from: u64) -> Result<Difference> {
         self.check_open()?;
         self.check_not_behind(id)?;
-        let step = self.pool().allocated(id, from / self.block_bytes, limits::NODES_PER_STEP)?;
+        let step = self.pool().allocated(id, from / self.block_bytes, limits::NODES_PER_STEP);
+        let step = step.map_err(|e| self.met(e))?;
         let runs =
             step.runs.iter().map(|run| self.in_bytes(run.vblock, run.len, DifferenceKind::OnlyNew)).collect();
         Ok(Difference { runs, next: step.next.map(|block| block * self.block_bytes) })

@@ -209,6 +209,10 @@ impl LunStore for ThinPoolStore {
         self.core.trouble()
     }
 
+    fn damage(&self) -> Vec<String> {
+        self.core.damage()
+    }
+
     fn mapped_blocks(&self, id: ThinId) -> Result<u64> {
         self.core.check_open()?;
         self.core.check_not_behind(id)?;

@@ -69,6 +69,10 @@ pub trait LunStore: Send + Sync + 'static {
     /// Why the store takes no changes, if it does not: damage, or a failed flush (A6).
     fn trouble(&self) -> Option<String>;
 
+    /// What could not be read of the metadata since the opening: which tree, which keys, whose, which block and why; 64 such
+    /// texts at most. It stops what needs it; the rest of the store works (decision 008).
+    fn damage(&self) -> Vec<String>;
+
     /// How many blocks the device maps, shared ones included.
     fn mapped_blocks(&self, id: ThinId) -> Result<u64>;
 

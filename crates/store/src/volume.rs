@@ -48,8 +48,8 @@ pub(crate) struct Doing {
 
 impl Doing {
     /// An error of the engine, met while doing this.
-    pub(crate) fn failed(&self, error: ThinError) -> Error {
-        during(self, error).param("device", self.id)
+    pub(crate) fn failed(&self, core: &Core, error: ThinError) -> Error {
+        during(self, core.met(error)).param("device", self.id)
     }
 
     /// A refusal of space.
@@ -121,7 +121,7 @@ impl ThinVolume {
         let end = doing.offset + doing.len;
         for start in blocks.clone().step_by(BLOCKS_PER_LOOKUP as usize) {
             let range = start..blocks.end.min(start + BLOCKS_PER_LOOKUP);
-            let runs = self.core.pool().lookup(self.id, range).map_err(|e| doing.failed(e))?;
+            let runs = self.core.pool().lookup(self.id, range).map_err(|e| doing.failed(&self.core, e))?;
             for run in &runs {
                 let from = (run.vblock * block).max(doing.offset);
                 let to = ((run.vblock + run.len) * block).min(end);
@@ -158,7 +158,7 @@ impl ThinVolume {
             let change = Change::Unmap { device: self.id, vblock: gone.start, len };
             self.core.log(&[change], Together::No)?;
         }
-        result.map(drop).map_err(|e| doing.failed(e))
+        result.map(drop).map_err(|e| doing.failed(&self.core, e))
     }
 
     /// Where the first mapped block of a range is, or what cannot be read; its end, if there is none.

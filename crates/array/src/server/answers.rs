@@ -57,7 +57,8 @@ impl Service {
     }
 
     pub(super) fn pool(&self, usage: &Usage) -> v1::PoolStatus {
-        record::pool(usage, self.array.thresholds(), self.array.store().trouble())
+        let store = self.array.store();
+        record::pool(usage, self.array.thresholds(), store.trouble(), store.damage())
     }
 
     pub(super) fn list_luns(&self, wish: v1::ListLunsRequest) -> Result<v1::ListLunsReply> {

@@ -185,7 +185,12 @@ fn step(step: &model::Step) -> v1::Phase {
 }
 
 /// How full the pool is, and what is said about that; `trouble` says why it takes no changes.
-pub fn pool(usage: &Usage, thresholds: Thresholds, trouble: Option<String>) -> v1::PoolStatus {
+pub fn pool(
+    usage: &Usage,
+    thresholds: Thresholds,
+    trouble: Option<String>,
+    damage: Vec<String>,
+) -> v1::PoolStatus {
     /// Bytes of a metadata block of the pool's format.
     const METADATA_BLOCK: u64 = 4096;
     let (mode, reason) = match usage.mode {
@@ -207,6 +212,7 @@ pub fn pool(usage: &Usage, thresholds: Thresholds, trouble: Option<String>) -> v
         critical_percent: thresholds.critical_percent.into(),
         full_wait_ms: millis(thresholds.full_wait),
         reserved_bytes: usage.data_owed * usage.block_bytes,
+        damage,
     }
 }
 

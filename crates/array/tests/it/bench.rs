@@ -58,14 +58,23 @@ impl Bench {
 
     /// Ends the array cleanly and starts it again.
     pub fn restart(&mut self) {
+        self.stop();
+        self.start_again();
+    }
+
+    pub fn stop(&mut self) {
         self.server.take().unwrap().stop().unwrap();
+    }
+
+    /// After [`stop`](Bench::stop).
+    pub fn start_again(&mut self) {
         self.server = Some(Server::start(options(self.dir.path())).unwrap());
         self.client = Client::connect(self.dir.path());
     }
 
     /// Ends the array cleanly and lets Debian's checker judge its pool, which comes back.
     pub fn stop_and_check(mut self) -> TempDir {
-        self.server.take().unwrap().stop().unwrap();
+        self.stop();
         thin_check(self.dir.path());
         self.dir
     }

@@ -1,9 +1,12 @@
 //! What a restart brings back, clean or after a kill.
 
 use crate::bench::{
-    Bench, Client, HOST_A, HOST_B, Kill, MIB, code, eventually, iscsi_inq, key, options, thin_check,
+    Bench, Client, HOST_A, HOST_B, Kill, MIB, code, eventually, iscsi_inq, key, lun_tool, options, run,
+    thin_check,
 };
 use std::{
+    fs::OpenOptions,
+    os::unix::fs::FileExt as _,
     path::Path,
     process::{Command, Stdio},
 };
@@ -132,4 +135,51 @@ fn a_clean_restart_changes_nothing_that_a_user_sees() {
     assert_eq!((again.naa, again.serial, again.revision), (lun.naa, lun.serial, lun.revision));
     assert_eq!(bench.client.get_set(key(&set.id)).unwrap(), set);
     bench.stop_and_check();
+}
+
+/// Changes a bit in the root of the mapping tree that the second LUN of a pool has (reference sections 4 and 5.1).
+fn damage_second_lun(meta: &Path) {
+    const BLOCK: u64 = 4096;
+    const MAPPING_ROOT: u64 = 320;
+    const MAX_ENTRIES: u64 = 20;
+    const NODE_HEADER: u64 = 32;
+    let file = OpenOptions::new().read(true).write(true).open(meta).unwrap();
+    let number = |at: u64| {
+        let mut bytes = [0; 8];
+        file.read_exact_at(&mut bytes, at).unwrap();
+        u64::from_le_bytes(bytes)
+    };
+    let leaf = number(MAPPING_ROOT) * BLOCK;
+    let keys = number(leaf + MAX_ENTRIES) & u64::from(u32::MAX);
+    let damaged = number(leaf + NODE_HEADER + 8 * keys + 8) * BLOCK + 100;
+    let byte = number(damaged) as u8;
+    file.write_all_at(&[byte ^ 1], damaged).unwrap();
+}
+
+/// Design A6, decision 008.
+#[test]
+fn damage_is_named_and_stops_what_needs_it_alone() {
+    let mut bench = Bench::with_lun("sound", MIB);
+    bench.client.create_lun("hurt", MIB);
+    for (lun, number) in [("sound", 1), ("hurt", 2)] {
+        bench.client.unmask(lun, "a");
+        let (written, why) = run(&mut lun_tool(&bench, ("a", HOST_A), number, "write", 7));
+        assert!(written, "{lun}: {why}");
+    }
+    bench.stop();
+    damage_second_lun(&bench.dir.path().join("pool.meta"));
+
+    bench.start_again();
+    let does = |number, what, byte| run(&mut lun_tool(&bench, ("a", HOST_A), number, what, byte)).0;
+    for what in ["read", "write"] {
+        assert!(!does(2, what, 7), "{what} of the damaged LUN");
+    }
+    assert!(does(1, "read", 7) && does(1, "write", 8) && does(1, "read", 8), "the sound LUN");
+    bench.client.create_lun("new", MIB);
+    let pool = bench.client.status().pool.unwrap();
+    assert_eq!((pool.mode.as_str(), pool.damage.len()), ("read_write", 1), "{pool:?}");
+    assert!(
+        pool.damage[0].starts_with("cannot read the mappings of virtual blocks 0 and above of device 2 "),
+        "{pool:?}"
+    );
 }

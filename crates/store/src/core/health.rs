@@ -1,9 +1,10 @@
 //! Whether the store works: open, failed, closed; and what a damaged pool does not serve.
 //!
-//! What always holds: a store that failed once stays read-only until it is opened again (A6, decision 005).
+//! What always holds: a store that failed once stays read-only until it is opened again (A6, decision 005). Damage that is met
+//! stops what needs it and nothing else (decision 008).
 
 use super::Core;
-use crate::{Mode, hold::lock};
+use crate::{Mode, hold::lock, limits::DAMAGE_NAMED};
 use std::{
     collections::BTreeSet,
     sync::{
@@ -12,7 +13,7 @@ use std::{
     },
 };
 use umbra_base::{Error, ErrorCode, Result};
-use umbra_thin::ThinId;
+use umbra_thin::{ThinError, ThinId};
 
 /// The state, and what can be looked at without its lock.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(super) struct Health {
     is_open: AtomicBool,
     /// Devices of a damaged pool whose last acknowledged writes cannot be entered.
     behind: OnceLock<BTreeSet<ThinId>>,
+    /// What could not be read since the opening.
+    damage: Mutex<BTreeSet<String>>,
 }
 
 #[derive(Debug)]
@@ -34,7 +37,12 @@ enum State {
 
 impl Health {
     pub(super) fn open() -> Self {
-        Health { state: Mutex::new(State::Open), is_open: AtomicBool::new(true), behind: OnceLock::new() }
+        Health {
+            state: Mutex::new(State::Open),
+            is_open: AtomicBool::new(true),
+            behind: OnceLock::new(),
+            damage: Mutex::default(),
+        }
     }
 }
 
@@ -88,6 +96,28 @@ impl Core {
         }
         drop(state);
         self.room.wake();
+    }
+
+    /// Passes an error of the engine on, and keeps in mind what it says of damage.
+    pub(crate) fn met(&self, error: ThinError) -> ThinError {
+        if let ThinError::Damaged { source, .. } = &error {
+            self.note_damage(format!("{error}: {source}"));
+        }
+        error
+    }
+
+    /// Tells of damage once in the log, and from then on whoever asks.
+    pub(crate) fn note_damage(&self, what: String) {
+        let mut damage = lock(&self.health.damage);
+        if damage.len() < DAMAGE_NAMED && !damage.contains(&what) {
+            tracing::error!(what, "pool.meta is damaged");
+            damage.insert(what);
+        }
+    }
+
+    /// What was found damaged since the opening.
+    pub(crate) fn damage(&self) -> Vec<String> {
+        lock(&self.health.damage).iter().cloned().collect()
     }
 
     /// Read-only from the start, and without the devices that are behind their log.

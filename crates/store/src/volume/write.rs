@@ -103,7 +103,7 @@ impl ThinVolume {
         }
         let mut plans = Plans::new();
         // What is not mapped reads as zeroes already, and needs no block for it.
-        let runs = pool.lookup(self.id, blocks).map_err(|error| piece.doing.failed(error))?;
+        let runs = pool.lookup(self.id, blocks).map_err(|error| piece.doing.failed(&self.core, error))?;
         for run in runs.iter().filter(|run| run.at.is_some()) {
             match self.plan_blocks(&mut pool, piece.doing, run.vblock..run.vblock + run.len, target) {
                 Ok(more) => plans.extend(more),
@@ -138,7 +138,7 @@ impl ThinVolume {
     }
 
     fn plan_block(&self, pool: &mut Engine, doing: Doing, vblock: u64, target: Target) -> Result<Plan> {
-        let failed = |error| doing.failed(error);
+        let failed = |error| doing.failed(&self.core, error);
         let plan = match target {
             Target::Any => pool.plan_write(self.id, vblock),
             Target::Fresh => pool.plan_redirect(self.id, vblock),
@@ -225,7 +225,7 @@ impl ThinVolume {
         drop(pool);
         if let Err(error) = entered {
             self.give_up(plans);
-            return Err(doing.failed(error));
+            return Err(doing.failed(&self.core, error));
         }
         let mut together = Together::No;
         if target == Target::Fresh {

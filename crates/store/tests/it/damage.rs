@@ -71,6 +71,8 @@ fn whatever_metadata_block_is_damaged_nothing_wrong_is_read_and_the_rest_is_serv
             Ok(store) => {
                 let counts = DEVICES.map(|id| readable(&store, id));
                 let all = counts.iter().all(|count| *count == 40);
+                let named = store.damage().iter().any(|what| what.contains(&format!("block {block}")));
+                assert!(all || named, "block {block} is damaged: {:?}", store.damage());
                 served_in_part += usize::from(!all && counts.iter().any(|count| *count > 0));
                 if store.usage().mode == Mode::ReadOnly {
                     assert!(store.trouble().unwrap().contains(&block.to_string()), "{:?}", store.trouble());
@@ -87,6 +89,7 @@ fn whatever_metadata_block_is_damaged_nothing_wrong_is_read_and_the_rest_is_serv
     fs::write(&path, &sound).unwrap();
     let store = open(dir.path());
     assert_eq!(DEVICES.map(|id| readable(&store, id)), [40; 3]);
+    assert_eq!(store.damage(), Vec::<String>::new());
     store.close().unwrap();
     check_closed(dir.path());
 }

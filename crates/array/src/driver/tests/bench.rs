@@ -126,6 +126,9 @@ impl LunStore for FusedStore {
     fn trouble(&self) -> Option<String> {
         self.0.trouble()
     }
+    fn damage(&self) -> Vec<String> {
+        self.0.damage()
+    }
     fn data_file(&self) -> Option<Arc<fs::File>> {
         self.0.data_file()
     }

@@ -38,6 +38,8 @@ pub struct Pool {
     pub reserved_bytes: u64,
     pub mode: String,
     pub reason: Option<String>,
+    /// What of the metadata could not be read since the array started.
+    pub damage: Vec<String>,
 }
 
 /// A pool after a change.
@@ -86,6 +88,7 @@ impl From<v1::PoolStatus> for Pool {
             reserved_bytes: pool.reserved_bytes,
             mode: pool.mode,
             reason: given(pool.reason),
+            damage: pool.damage,
         }
     }
 }
@@ -119,6 +122,7 @@ impl Pool {
         let why = self.reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
         let of = |used, total| format!("{} of {} in use", format_size(used), format_size(total));
         writeln!(out, "pool      {}{why}", self.mode.replace('_', "-"))?;
+        self.damage.iter().try_for_each(|what| writeln!(out, "damaged   {what}"))?;
         let data = of(self.data_used_bytes, self.data_bytes);
         writeln!(out, "data      {data}, blocks of {}", format_size(self.block_bytes))?;
         writeln!(out, "metadata  {}", of(self.metadata_used_bytes, self.metadata_bytes))?;
