@@ -3,8 +3,9 @@
 //! Picture: a striped count of the writers inside, and a flag. A writer adds itself and looks at the flag; only when
 //! it finds it set does it take the slow path and sleep until the hold ends. A hold sets the flags of all its gates,
 //! in ascending order of id, and only then waits until each count is zero: the writers inside leave side by side, and
-//! none comes in behind them. It ends in the same two steps: no sleeper is woken before every flag is clear, or the first
-//! one would take the processor from those that still wait.
+//! none comes in behind them. It ends in the same two steps: when every flag is clear, all who sleep at any of its gates are
+//! woken by one call. Woken gate by gate, the first would take the processor from the one who has to wake the others, and
+//! those would wait for the scheduler's next turn, some milliseconds.
 //!
 //! What always holds: while a hold is live no writer is inside its gates; a hold ends once, by release or by its
 //! deadline, under its own lock, and a cut runs under the same lock, so a cut never meets a writer. Nobody needs to
@@ -43,16 +44,8 @@ pub(crate) struct Gate {
     /// Whether the holder waits for writers to leave; while it does not, leaving wakes nobody.
     draining: AtomicBool,
     inside: Stripes,
-    state: Mutex<State>,
-    opened: Condvar,
+    holder: Mutex<Option<Arc<Live>>>,
     left: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    holder: Option<Arc<Live>>,
-    /// Threads that sleep until the hold ends.
-    sleepers: usize,
 }
 
 /// A writer inside a gate; leaves when dropped.
@@ -91,49 +84,36 @@ impl Gate {
         self.inside.sub(stripe);
         if self.draining.load(SeqCst) {
             // The lock orders this wake-up after the holder's look at the count.
-            drop(lock(&self.state));
+            drop(lock(&self.holder));
             self.left.notify_one();
         }
     }
 
     fn wait_until_open(&self) {
-        let mut state = lock(&self.state);
-        while let Some(live) = state.holder.clone() {
-            state = self.wait_for(&live, state, live.deadline.since(now()));
+        while let Some(live) = self.holder() {
+            live.wait(live.deadline);
         }
     }
 
-    /// Sleeps until `live` ends, or for `limit`; ends it if its lease is over.
-    fn wait_for<'a>(
-        &'a self,
-        live: &Live,
-        mut state: MutexGuard<'a, State>,
-        limit: Duration,
-    ) -> MutexGuard<'a, State> {
-        if live.deadline <= now() {
-            drop(state);
-            live.end(End::Expired);
-            return lock(&self.state);
-        }
-        state.sleepers += 1;
-        let mut state = self.opened.wait_timeout(state, limit).unwrap_or_else(|p| p.into_inner()).0;
-        state.sleepers -= 1;
-        state
+    fn holder(&self) -> Option<Arc<Live>> {
+        lock(&self.holder).clone()
     }
 
     /// Closes the gate for `live`, when it is nobody else's. False if the deadline came first.
     fn close(&self, live: &Arc<Live>) -> bool {
-        let mut state = lock(&self.state);
-        while let Some(other) = state.holder.clone() {
-            let left = live.deadline.since(now());
-            if left.is_zero() {
+        loop {
+            let mut holder = lock(&self.holder);
+            let Some(other) = holder.clone() else {
+                *holder = Some(live.clone());
+                self.held.store(true, SeqCst);
+                return true;
+            };
+            drop(holder);
+            if live.deadline <= now() {
                 return false;
             }
-            state = self.wait_for(&other, state, left.min(other.deadline.since(now())));
+            other.wait(live.deadline.min(other.deadline));
         }
-        state.holder = Some(live.clone());
-        self.held.store(true, SeqCst);
-        true
     }
 
     /// Waits until nobody is inside the gate, which `live` has closed. False if the deadline came first.
@@ -144,7 +124,7 @@ impl Gate {
             }
             std::hint::spin_loop();
         }
-        let mut state = lock(&self.state);
+        let mut holder = lock(&self.holder);
         self.draining.store(true, SeqCst);
         let emptied = loop {
             if self.inside.sum() == 0 {
@@ -156,24 +136,17 @@ impl Gate {
             }
             // Whoever leaves wakes us; the limit is for the sum's sake, which is not one moment of all stripes.
             let limit = left.min(Duration::from_millis(10));
-            state = self.left.wait_timeout(state, limit).unwrap_or_else(|p| p.into_inner()).0;
+            holder = self.left.wait_timeout(holder, limit).unwrap_or_else(|p| p.into_inner()).0;
         };
         self.draining.store(false, SeqCst);
         emptied
     }
 
     fn open(&self, live: &Live) {
-        let mut state = lock(&self.state);
-        if state.holder.as_ref().is_some_and(|held| std::ptr::eq(&**held, live)) {
-            state.holder = None;
+        let mut holder = lock(&self.holder);
+        if holder.as_ref().is_some_and(|held| std::ptr::eq(&**held, live)) {
+            *holder = None;
             self.held.store(false, SeqCst);
-        }
-    }
-
-    /// Wakes those who wait for the gate to open, if there are any.
-    fn wake(&self) {
-        if lock(&self.state).sleepers > 0 {
-            self.opened.notify_all();
         }
     }
 }
@@ -190,6 +163,9 @@ struct Live {
     lease: Duration,
     gates: Vec<Arc<Gate>>,
     ended: Mutex<Option<End>>,
+    /// Whether all gates are open again. Its lock is nobody's for long, as that of `ended` is during a cut.
+    open: Mutex<bool>,
+    opened: Condvar,
 }
 
 impl fmt::Debug for Live {
@@ -207,7 +183,17 @@ impl Live {
         *ended = Some(how);
         self.gates.iter().for_each(|gate| gate.open(self));
         drop(ended);
-        self.gates.iter().for_each(|gate| gate.wake());
+        *lock(&self.open) = true;
+        self.opened.notify_all();
+    }
+
+    /// Sleeps until the hold ends, or until `end`; ends it if its lease is over.
+    fn wait(&self, end: Deadline) {
+        if self.deadline <= now() {
+            return self.end(End::Expired);
+        }
+        let (open, limit) = (lock(&self.open), end.since(now()));
+        drop(self.opened.wait_timeout_while(open, limit, |open| !*open));
     }
 
     fn timed_out(&self) -> Error {
@@ -233,7 +219,14 @@ impl Hold {
     pub(crate) fn take(gates: Vec<(ThinId, Arc<Gate>)>, lease: Duration) -> Result<Hold> {
         let ids = gates.iter().map(|(id, _)| *id).collect();
         let gates = gates.into_iter().map(|(_, gate)| gate).collect();
-        let live = Arc::new(Live { deadline: now() + lease, lease, gates, ended: Mutex::new(None) });
+        let live = Arc::new(Live {
+            deadline: now() + lease,
+            lease,
+            gates,
+            ended: Mutex::new(None),
+            open: Mutex::new(false),
+            opened: Condvar::new(),
+        });
         let hold = Hold { live: live.clone(), ids };
         if live.gates.iter().all(|gate| gate.close(&live)) && live.gates.iter().all(|gate| gate.drain(&live))
         {
