@@ -1,13 +1,13 @@
 //! iSCSI as a lean initiator speaks it (RFC 7143): PDUs are encoded once, and a command sets four numbers in its own.
 //!
-//! What always holds: nothing but what the measured commands need is understood; any other PDU, any status but GOOD and
+//! What always holds: nothing but pings and what the measured commands need is understood; any other PDU, any status but GOOD and
 //! any residual ends the measurement with an error.
 
 use crate::wire::{Answer, HEADER, Header, Wanted, Way, Wire, set_word, word};
 use anyhow::{Result, ensure};
 use umbra_iscsi::pdu::{
-    Lun, opcode,
-    request::{DataOut, ScsiCommand},
+    Lun, RESERVED_TAG, opcode,
+    request::{DataOut, NopOut, ScsiCommand},
 };
 
 /// The LUN that is measured.
@@ -16,6 +16,7 @@ pub const LUN: u16 = 1;
 const BLOCK: u64 = 512;
 
 const TASK_TAG: usize = 16;
+const TRANSFER_TAG: usize = 20;
 const CMD_SN: usize = 24;
 const EXP_STAT_SN: usize = 28;
 const LBA: usize = 32 + 2;
@@ -107,6 +108,18 @@ impl Wire for Iscsi {
                 let (transfer_tag, at, len) = (word(header, 20), word(header, 40), word(header, 44));
                 Ok(Answer::Wanted { slot, transfer_tag, at: at as usize, len: len as usize })
             }
+            opcode::NOP_IN if word(header, TRANSFER_TAG) != RESERVED_TAG => {
+                let pong = NopOut {
+                    immediate: true,
+                    final_bit: true,
+                    lun: u64::from(word(header, 8)) << 32 | u64::from(word(header, 12)),
+                    task_tag: RESERVED_TAG,
+                    transfer_tag: word(header, TRANSFER_TAG),
+                    cmd_sn: self.cmd_sn,
+                    exp_stat_sn: self.exp_stat_sn,
+                };
+                Ok(Answer::Pinged(pong.build().0))
+            }
             other => anyhow::bail!("an unexpected PDU with opcode {other:#04x}: {header:02x?}"),
         }
     }
@@ -132,7 +145,7 @@ mod tests {
     use super::*;
     use umbra_iscsi::pdu::{
         Bhs, Request, Response,
-        response::{DataIn, R2t, ScsiResponse},
+        response::{DataIn, NopIn, R2t, ScsiResponse},
     };
 
     fn wire() -> Iscsi {
@@ -167,6 +180,18 @@ mod tests {
             R2t { task_tag: 1, transfer_tag: 8, buffer_offset: 64, desired_length: 32, ..R2t::default() };
         let wanted = Answer::Wanted { slot: 1, transfer_tag: 8, at: 64, len: 32 };
         assert_eq!(wire.answer(&r2t.build().0).unwrap(), wanted);
+    }
+
+    #[test]
+    fn a_ping_is_answered_and_takes_no_number() {
+        let mut wire = wire();
+        let ping = NopIn { task_tag: RESERVED_TAG, transfer_tag: 7, stat_sn: 3, ..NopIn::default() };
+        let Ok(Answer::Pinged(pong)) = wire.answer(&ping.build().0) else { panic!() };
+        let Some(Request::NopOut(pong)) = Request::parse(&Bhs(pong)) else { panic!() };
+        assert_eq!((pong.task_tag, pong.transfer_tag, pong.immediate), (RESERVED_TAG, 7, true));
+        assert_eq!((pong.cmd_sn, wire.cmd_sn), (9, 9));
+        let answer = NopIn { task_tag: RESERVED_TAG, transfer_tag: RESERVED_TAG, ..ping };
+        assert!(wire.answer(&answer.build().0).is_err(), "nobody asked");
     }
 
     #[test]

@@ -65,6 +65,7 @@ struct Slot {
 enum Piece {
     Bytes(usize, Range<usize>),
     Head(usize, usize),
+    Pong(Box<Header>),
 }
 
 /// Data that is being received.
@@ -246,6 +247,10 @@ impl Session {
                 self.give(&Wanted { slot, transfer_tag }, at, len);
                 Ok(())
             }
+            Answer::Pinged(pong) => {
+                self.out.push_back(Piece::Pong(Box::new(pong)));
+                Ok(())
+            }
         }
     }
 
@@ -275,6 +280,7 @@ impl Session {
                 let bytes = match piece {
                     Piece::Bytes(slot, range) => &self.slots[*slot].bytes[range.clone()],
                     Piece::Head(slot, head) => &self.slots[*slot].heads[*head][..],
+                    Piece::Pong(header) => &header[..],
                 };
                 *part = IoSlice::new(if count == 0 { &bytes[self.sent..] } else { bytes });
                 count += 1;
@@ -295,7 +301,7 @@ impl Session {
         while let Some(piece) = self.out.front() {
             let len = match piece {
                 Piece::Bytes(_, range) => range.len(),
-                Piece::Head(..) => HEADER,
+                Piece::Head(..) | Piece::Pong(_) => HEADER,
             };
             if self.sent < len {
                 return;

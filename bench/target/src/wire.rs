@@ -47,6 +47,8 @@ pub enum Answer {
         /// How many.
         len: usize,
     },
+    /// The peer asks whether we live, of a session that waits for its turn; this says so.
+    Pinged(Header),
 }
 
 /// A protocol, on one connection.
