@@ -8,8 +8,9 @@
 //! those would wait for the scheduler's next turn, some milliseconds.
 //!
 //! What always holds: while a hold is live no writer is inside its gates; a hold ends once, by release or by its
-//! deadline, under its own lock, and a cut runs under the same lock, so a cut never meets a writer. Nobody needs to
-//! run for a lease to end: the writers that wait are the ones that end it.
+//! deadline, under its own lock, and a cut runs under the same lock, so a cut never meets a writer. It closes each gate under
+//! that lock too: one that has ended closes nothing, which nobody would open again. Nobody needs to run for a lease to
+//! end: the writers that wait are the ones that end it.
 
 use crate::stripes::{Stripe, Stripes, mine};
 use std::{
@@ -17,7 +18,7 @@ use std::{
     fmt,
     sync::{
         Arc, Condvar, Mutex, MutexGuard,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -41,8 +42,9 @@ const LOOKS: u32 = 200;
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     held: AtomicBool,
-    /// Whether the holder waits for writers to leave; while it does not, leaving wakes nobody.
-    draining: AtomicBool,
+    /// Holders that wait for writers to leave, the one that has the gate and those that have lost it; while there are none,
+    /// leaving wakes nobody.
+    draining: AtomicUsize,
     inside: Stripes,
     holder: Mutex<Option<Arc<Live>>>,
     left: Condvar,
@@ -82,10 +84,10 @@ impl Gate {
 
     pub(crate) fn leave(&self, stripe: Stripe) {
         self.inside.sub(stripe);
-        if self.draining.load(SeqCst) {
+        if self.draining.load(SeqCst) > 0 {
             // The lock orders this wake-up after the holder's look at the count.
             drop(lock(&self.holder));
-            self.left.notify_one();
+            self.left.notify_all();
         }
     }
 
@@ -99,16 +101,21 @@ impl Gate {
         lock(&self.holder).clone()
     }
 
-    /// Closes the gate for `live`, when it is nobody else's. False if the deadline came first.
+    /// Closes the gate for `live`, when it is nobody else's. False if the deadline came first, or the end: a writer at
+    /// another of its gates may have seen the deadline pass.
     fn close(&self, live: &Arc<Live>) -> bool {
         loop {
+            let ended = lock(&live.ended);
+            if ended.is_some() {
+                return false;
+            }
             let mut holder = lock(&self.holder);
             let Some(other) = holder.clone() else {
                 *holder = Some(live.clone());
                 self.held.store(true, SeqCst);
                 return true;
             };
-            drop(holder);
+            drop((holder, ended));
             if live.deadline <= now() {
                 return false;
             }
@@ -116,7 +123,7 @@ impl Gate {
         }
     }
 
-    /// Waits until nobody is inside the gate, which `live` has closed. False if the deadline came first.
+    /// Waits until nobody is inside the gate, which `live` has closed. False if the deadline came first, or the end.
     fn drain(&self, live: &Live) -> bool {
         for _ in 0..LOOKS {
             if self.inside.sum() == 0 {
@@ -125,8 +132,11 @@ impl Gate {
             std::hint::spin_loop();
         }
         let mut holder = lock(&self.holder);
-        self.draining.store(true, SeqCst);
+        self.draining.fetch_add(1, SeqCst);
         let emptied = loop {
+            if !is_of(&holder, live) {
+                break false;
+            }
             if self.inside.sum() == 0 {
                 break true;
             }
@@ -138,17 +148,21 @@ impl Gate {
             let limit = left.min(Duration::from_millis(10));
             holder = self.left.wait_timeout(holder, limit).unwrap_or_else(|p| p.into_inner()).0;
         };
-        self.draining.store(false, SeqCst);
+        self.draining.fetch_sub(1, SeqCst);
         emptied
     }
 
     fn open(&self, live: &Live) {
         let mut holder = lock(&self.holder);
-        if holder.as_ref().is_some_and(|held| std::ptr::eq(&**held, live)) {
+        if is_of(&holder, live) {
             *holder = None;
             self.held.store(false, SeqCst);
         }
     }
+}
+
+fn is_of(holder: &Option<Arc<Live>>, live: &Live) -> bool {
+    holder.as_ref().is_some_and(|held| std::ptr::eq(&**held, live))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,6 +189,17 @@ impl fmt::Debug for Live {
 }
 
 impl Live {
+    fn new(gates: Vec<Arc<Gate>>, lease: Duration) -> Arc<Live> {
+        Arc::new(Live {
+            deadline: now() + lease,
+            lease,
+            gates,
+            ended: Mutex::new(None),
+            open: Mutex::new(false),
+            opened: Condvar::new(),
+        })
+    }
+
     fn end(&self, how: End) {
         let mut ended = lock(&self.ended);
         if ended.is_some() {
@@ -218,15 +243,7 @@ impl Hold {
     /// Closes the gates, which stand in ascending order of id so that two holds never wait for each other in a ring.
     pub(crate) fn take(gates: Vec<(ThinId, Arc<Gate>)>, lease: Duration) -> Result<Hold> {
         let ids = gates.iter().map(|(id, _)| *id).collect();
-        let gates = gates.into_iter().map(|(_, gate)| gate).collect();
-        let live = Arc::new(Live {
-            deadline: now() + lease,
-            lease,
-            gates,
-            ended: Mutex::new(None),
-            open: Mutex::new(false),
-            opened: Condvar::new(),
-        });
+        let live = Live::new(gates.into_iter().map(|(_, gate)| gate).collect(), lease);
         let hold = Hold { live: live.clone(), ids };
         if live.gates.iter().all(|gate| gate.close(&live)) && live.gates.iter().all(|gate| gate.drain(&live))
         {
@@ -307,6 +324,57 @@ mod tests {
         let inside = gates[1].enter();
         assert_eq!(take(&gates, Duration::from_millis(20)).unwrap_err().code(), ErrorCode::HoldWritesTimeout);
         drop(inside);
+        assert!(gates.iter().all(|gate| is_open(gate)));
+    }
+
+    #[test]
+    fn a_hold_that_ended_while_it_waited_for_a_gate_closes_none() {
+        let gates: [_; 2] = gates();
+        let live = Live::new(gates.to_vec(), Duration::ZERO);
+        assert!(gates[0].close(&live));
+        // A writer finds that the lease is over, and ends it.
+        drop(gates[0].enter());
+        assert!(!gates[1].close(&live));
+        live.end(End::Released);
+        assert!(gates.iter().all(|gate| is_open(gate)));
+    }
+
+    #[test]
+    fn leases_that_run_out_while_holds_overlap_leave_no_gate_closed_and_no_writer_in_a_cut() {
+        let gates: [_; 4] = gates();
+        let inside = [(); 4].map(|()| AtomicBool::new(false));
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for (gate, inside) in gates.iter().zip(&inside) {
+                let over = &over;
+                scope.spawn(move || {
+                    while !over.load(Relaxed) {
+                        let _inside = gate.enter();
+                        inside.store(true, SeqCst);
+                        thread::yield_now();
+                        inside.store(false, SeqCst);
+                    }
+                });
+            }
+            let holders = [0..2, 1..4, 0..4].map(|range| {
+                let (gates, inside) = (&gates[range.clone()], &inside[range]);
+                scope.spawn(move || {
+                    for round in 0..300 {
+                        // From one that hardly ever comes about to one that mostly does.
+                        let lease = Duration::from_micros(50 + round * 37 % 2000);
+                        let Ok(hold) = take(gates, lease) else { continue };
+                        let cut = hold.while_held(|| {
+                            assert!(inside.iter().all(|inside| !inside.load(SeqCst)));
+                            Ok(())
+                        });
+                        drop((cut, hold));
+                    }
+                })
+            });
+            let held = holders.map(|holder| holder.join().is_ok());
+            over.store(true, Relaxed);
+            assert_eq!(held, [true, true, true]);
+        });
         assert!(gates.iter().all(|gate| is_open(gate)));
     }
 
