@@ -109,6 +109,7 @@ impl Wire for Iscsi {
                 Ok(Answer::Wanted { slot, transfer_tag, at: at as usize, len: len as usize })
             }
             opcode::NOP_IN if word(header, TRANSFER_TAG) != RESERVED_TAG => {
+                ensure!(data_len(header) == 0, "a ping with data, which is not looked for");
                 let pong = NopOut {
                     immediate: true,
                     final_bit: true,

@@ -81,19 +81,24 @@ impl Error {
 
     /// The message and every cause below it, joined with `: `.
     pub fn chain(&self) -> String {
-        let mut text = self.0.message.clone();
-        let mut source = self.source();
-        while let Some(cause) = source {
-            let told = cause.to_string();
-            // Some errors of others print their own cause; it is told once.
-            if !text.ends_with(&told) {
-                text.push_str(": ");
-                text.push_str(&told);
-            }
-            source = cause.source();
-        }
-        text
+        chain(self)
     }
+}
+
+/// An error and every cause below it, joined with `: `.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let told = cause.to_string();
+        // Some errors of others print their own cause; it is told once.
+        if !text.ends_with(&told) {
+            text.push_str(": ");
+            text.push_str(&told);
+        }
+        source = cause.source();
+    }
+    text
 }
 
 impl fmt::Display for Error {

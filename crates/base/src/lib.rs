@@ -15,7 +15,7 @@ pub mod size;
 mod time;
 
 pub use code::{ErrorCode, ExitCode};
-pub use error::{Error, Result};
+pub use error::{Error, Result, chain};
 pub use extent::Extent;
 pub use id::{ArrayId, CopyId, HostId, LunId, OperationId, SetId};
 pub use time::{Deadline, Instant};

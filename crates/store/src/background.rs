@@ -1,4 +1,5 @@
-//! The thread that commits when nobody flushes, once in a while and when the log has grown, and that tidies up.
+//! The thread that commits when nobody flushes, once in a while and when the log has grown, that tidies up, and that tells
+//! the log of damage that others met where they must not write to it.
 
 use crate::{
     Mode,
@@ -39,11 +40,13 @@ fn run(core: &Core, period: Duration) {
         if *asked == Asked::Nothing && !more {
             asked = core.wake.wait_timeout(asked, period).unwrap_or_else(|poisoned| poisoned.into_inner()).0;
         }
-        if *asked == Asked::End {
+        let is_over = *asked == Asked::End;
+        *asked = if is_over { Asked::End } else { Asked::Nothing };
+        drop(asked);
+        core.tell_damage();
+        if is_over {
             return;
         }
-        *asked = Asked::Nothing;
-        drop(asked);
         // A failure has made the pool read-only and was logged there; only the first is news.
         more = core.mode() == Mode::ReadWrite
             && round(core).unwrap_or_else(|error| {

@@ -54,5 +54,7 @@ pub const NODES_PER_STEP: u64 = 256;
 pub const SHARED_AT_ONCE: u64 = 1 << 30;
 /// Holes that are made in the data file after a commit at most, the longest first: the next commit waits for them.
 pub const PUNCHES_PER_COMMIT: usize = 64;
-/// Texts about damage that are kept for `pool status`.
+/// Damaged metadata blocks that `pool status` names; of more it says how many.
 pub const DAMAGE_NAMED: usize = 64;
+/// Damaged metadata blocks that are kept in mind, with some 200 bytes of text each.
+pub const DAMAGE_KEPT: usize = 4096;

@@ -69,8 +69,7 @@ fn open_damaged(backing: Backing, params: &PoolParams, damage: Error) -> Result<
     let behind = behind.map(|change| change.device()).collect();
     let journal = Journal::new(&backing, identity, &left);
     let core = Core::new(backing, pool, journal, params, Content::Unknown);
-    core.serve_damaged(behind, &damage);
-    losses.into_iter().for_each(|loss| core.note_damage(Error::from(loss).chain()));
+    core.serve_damaged(behind, &damage, &losses);
     Ok(core)
 }
 

@@ -56,7 +56,7 @@ impl LunStore for ThinPoolStore {
         let shared = self.core.shared(id);
         let transaction = self.core.change(format_args!("create thin device {id}"), || {
             let mut pool = self.core.pool();
-            pool.create(id)?;
+            pool.create(id).map_err(|error| self.core.met(error))?;
             self.core.rekey(&shared, pool.details(id)?.snapshotted_time);
             Ok(pool.transaction())
         })?;
@@ -114,7 +114,7 @@ impl LunStore for ThinPoolStore {
                 return Err(Error::new(ErrorCode::InsufficientStorage, text)
                     .hint("delete copies, extend the pool, or reserve less"));
             }
-            pool.snapshot(pairs)?;
+            pool.snapshot(pairs).map_err(|error| self.core.met(error))?;
             self.core.space.cut(&origins);
             for (id, shared) in &shared {
                 shared.restamp(pool.details(*id)?.snapshotted_time);
@@ -144,7 +144,7 @@ impl LunStore for ThinPoolStore {
                     Ok(pool.transaction())
                 }
                 Err(ThinError::Unknown(_)) => Ok(0),
-                Err(error) => Err(error.into()),
+                Err(error) => Err(self.core.met(error).into()),
             }
         };
         let what = format_args!("delete thin device {id}");

@@ -70,7 +70,7 @@ pub trait LunStore: Send + Sync + 'static {
     fn trouble(&self) -> Option<String>;
 
     /// What could not be read of the metadata since the opening: which tree, which keys, whose, which block and why; 64 such
-    /// texts at most. It stops what needs it; the rest of the store works (decision 008).
+    /// texts at most, and one that says how many more. It stops what needs it; the rest of the store works (decision 008).
     fn damage(&self) -> Vec<String>;
 
     /// How many blocks the device maps, shared ones included.

@@ -180,6 +180,14 @@ impl ThinError {
         self
     }
 
+    /// The same error, without the reserved id of a device that is being deleted, which nobody knows.
+    pub(crate) fn of_a_deleted_device(mut self) -> Self {
+        if let ThinError::Damaged { lost, .. } = &mut self {
+            lost.device = None;
+        }
+        self
+    }
+
     /// Whether a commit may free what was missing.
     pub fn is_full(&self) -> bool {
         matches!(self, ThinError::DataFull { .. } | ThinError::MetadataFull { .. })

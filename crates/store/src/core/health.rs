@@ -3,8 +3,8 @@
 //! What always holds: a store that failed once stays read-only until it is opened again (A6, decision 005). Damage that is met
 //! stops what needs it and nothing else (decision 008).
 
-use super::Core;
-use crate::{Mode, hold::lock, limits::DAMAGE_NAMED};
+use super::{Core, damage::Noted};
+use crate::{Mode, hold::lock};
 use std::{
     collections::BTreeSet,
     sync::{
@@ -12,7 +12,7 @@ use std::{
         atomic::{AtomicBool, Ordering::SeqCst},
     },
 };
-use umbra_base::{Error, ErrorCode, Result};
+use umbra_base::{Error, ErrorCode, Result, chain};
 use umbra_thin::{ThinError, ThinId};
 
 /// The state, and what can be looked at without its lock.
@@ -23,8 +23,7 @@ pub(super) struct Health {
     is_open: AtomicBool,
     /// Devices of a damaged pool whose last acknowledged writes cannot be entered.
     behind: OnceLock<BTreeSet<ThinId>>,
-    /// What could not be read since the opening.
-    damage: Mutex<BTreeSet<String>>,
+    damage: Noted,
 }
 
 #[derive(Debug)]
@@ -41,7 +40,7 @@ impl Health {
             state: Mutex::new(State::Open),
             is_open: AtomicBool::new(true),
             behind: OnceLock::new(),
-            damage: Mutex::default(),
+            damage: Noted::default(),
         }
     }
 }
@@ -100,31 +99,33 @@ impl Core {
 
     /// Passes an error of the engine on, and keeps in mind what it says of damage.
     pub(crate) fn met(&self, error: ThinError) -> ThinError {
-        if let ThinError::Damaged { source, .. } = &error {
-            self.note_damage(format!("{error}: {source}"));
+        if matches!(error, ThinError::Damaged { .. }) {
+            self.health.damage.note(&error);
         }
         error
     }
 
-    /// Tells of damage once in the log, and from then on whoever asks.
-    pub(crate) fn note_damage(&self, what: String) {
-        let mut damage = lock(&self.health.damage);
-        if damage.len() < DAMAGE_NAMED && !damage.contains(&what) {
-            tracing::error!(what, "pool.meta is damaged");
-            damage.insert(what);
-        }
+    /// Tells the log of the damage that it was not told of yet. Not to be called under a lock, or while writes are held.
+    pub(crate) fn tell_damage(&self) {
+        self.health.damage.untold().iter().for_each(|what| tracing::error!(what, "pool.meta is damaged"));
     }
 
     /// What was found damaged since the opening.
     pub(crate) fn damage(&self) -> Vec<String> {
-        lock(&self.health.damage).iter().cloned().collect()
+        self.health.damage.texts()
     }
 
     /// Read-only from the start, and without the devices that are behind their log.
-    pub(crate) fn serve_damaged(&self, behind: BTreeSet<ThinId>, damage: &Error) {
+    pub(crate) fn serve_damaged(&self, behind: BTreeSet<ThinId>, damage: &Error, losses: &[ThinError]) {
         // It is set once, by the opening.
         drop(self.health.behind.set(behind));
         self.fail(damage);
+        for loss in losses {
+            // One block may be many losses, each of a device's details: here the log has them all.
+            self.health.damage.note(loss);
+            tracing::error!(what = chain(loss), "pool.meta is damaged");
+        }
+        drop(self.health.damage.untold());
     }
 
     /// Refuses a device of which older data than was acknowledged would be read.

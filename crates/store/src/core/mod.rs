@@ -9,6 +9,7 @@
 //! neither.
 
 mod commit;
+mod damage;
 mod device;
 mod health;
 

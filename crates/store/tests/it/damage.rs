@@ -71,7 +71,8 @@ fn whatever_metadata_block_is_damaged_nothing_wrong_is_read_and_the_rest_is_serv
             Ok(store) => {
                 let counts = DEVICES.map(|id| readable(&store, id));
                 let all = counts.iter().all(|count| *count == 40);
-                let named = store.damage().iter().any(|what| what.contains(&format!("block {block}")));
+                let named =
+                    store.damage().iter().any(|what| what.contains(&format!("(metadata block {block})")));
                 assert!(all || named, "block {block} is damaged: {:?}", store.damage());
                 served_in_part += usize::from(!all && counts.iter().any(|count| *count > 0));
                 if store.usage().mode == Mode::ReadOnly {
@@ -128,4 +129,40 @@ fn a_mark_is_lifted_from_a_sound_pool_and_from_no_other() {
     assert!(DEVICES.map(|id| readable(&store, id)).contains(&40));
     drop(store);
     assert_eq!(fs::read(&path).unwrap(), image, "a pool that is served read-only is not written");
+}
+
+#[test]
+fn damage_that_copies_share_is_named_once_and_hides_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let copies = 3..80;
+    {
+        let store = open(dir.path());
+        for id in [1, 2] {
+            store.create(ThinId(id)).unwrap();
+            (0..20).for_each(|block| volume(&store, id).write(block * BLOCK, &[id as u8; 512]).unwrap());
+        }
+        copies.clone().for_each(|copy| cut(&store, &[(1, copy)]));
+        store.close().unwrap();
+    }
+    let path = dir.path().join("pool.meta");
+    let mut image = fs::read(&path).unwrap();
+    // The list of devices has other numbers of entries, but for what is left over of its beginnings and is nobody's.
+    let leaves = node::blocks(&image)
+        .filter(|(_, block)| node::is_mapping_leaf(block) && block[16..20] == 20u32.to_le_bytes());
+    let leaves: Vec<_> = leaves.map(|(leaf, _)| leaf as usize).collect();
+    leaves.iter().for_each(|leaf| image[leaf * 4096 + 40] ^= 0x10);
+    fs::write(&path, &image).unwrap();
+
+    let store = open(dir.path());
+    for id in [1, 2].into_iter().chain(copies) {
+        assert!(volume(&store, id).read(0, &mut [0; 512]).is_err(), "device {id}");
+    }
+    store.delete(ThinId(2)).unwrap();
+    let (damage, shared) = (store.damage(), "; others have that block too");
+    assert_eq!(damage.len(), 2, "{damage:?}");
+    for (id, is_shared) in [(1, true), (2, false)] {
+        let of = format!(" of device {id} (metadata block ");
+        let what = damage.iter().find(|what| what.contains(&of));
+        assert_eq!(what.map(|what| what.ends_with(shared)), Some(is_shared), "{damage:?}");
+    }
 }

@@ -71,7 +71,7 @@ impl<R: MetaRead> Pool<R> {
                     if matches!(error, ThinError::Damaged { .. }) {
                         self.doomed.remove(&id);
                     }
-                    return Err(error);
+                    return Err(if self.owner == Owner::Ours { error.of_a_deleted_device() } else { error });
                 }
             }
         }
