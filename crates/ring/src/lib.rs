@@ -10,8 +10,8 @@
 //! - Every operation completes exactly once ([`Shard::accept`]: once for each connection, and once for its end).
 //! - An operation owns its buffers and keeps its descriptor open until it completes; a shard that is dropped cancels
 //!   what can be cancelled and waits for the rest.
-//! - In the steady state an operation costs no allocation and takes no lock; what may block (the slow path, flushes
-//!   without io_uring) goes to [`Workers`].
+//! - In the steady state an operation costs no allocation and takes no lock; what may block goes to [`Workers`]: calls to
+//!   the owner's, file operations without io_uring to such as do nothing else. A call may therefore wait for operations.
 //! - Everything has a bound: operations, buffers and jobs that wait (messages have their senders'). A bound that is met is an error that says
 //!   so, never a wait.
 //!

@@ -1,8 +1,8 @@
 //! The engine without io_uring: system calls on the shard's own thread where they cannot block, epoll for sockets, and
 //! workers for the rest.
 //!
-//! A file operation that comes here may block (see [`crate::inline`]) and goes to a worker with all that it owns. A
-//! socket operation is tried at once and, if nothing comes of it, parked under its descriptor until epoll reports a
+//! A file operation that comes here may block (see [`crate::inline`]) and goes to a worker with all that it owns. These
+//! workers do nothing else: calls may wait for the end of an operation, and must not stand before it. A socket operation is tried at once and, if nothing comes of it, parked under its descriptor until epoll reports a
 //! change. What always holds: an operation is in exactly one of `queued`, `parked`, a worker's hands, or `done`; sockets
 //! are watched by their edges, so an operation is parked only after a try that found nothing; one end of a socket serves
 //! its operations in order.
@@ -30,6 +30,8 @@ use umbra_sys::uring::{Op, Reaped};
 
 /// Changes taken from epoll at a time; more wait for the next.
 const EVENTS: usize = 128;
+/// Operations on files that are done at a time.
+const WORKERS: usize = 8;
 
 /// An operation and the name that it was pushed under.
 type Named = (u64, Op);
@@ -52,7 +54,8 @@ pub(crate) struct Plain {
     parked: Vec<Parked>,
     /// How many operations are parked, those that wait for the shard's own event apart.
     parked_sockets: usize,
-    workers: Arc<Workers>,
+    /// For operations on files; as many may wait as there are. The engine ends when they have done theirs.
+    workers: Workers,
     /// What workers have done. Has room for every operation, so that no worker ever waits for a shard.
     finished: Receiver<Reaped>,
     finish: SyncSender<Reaped>,
@@ -63,7 +66,7 @@ pub(crate) struct Plain {
 }
 
 impl Plain {
-    pub fn new(depth: u32, workers: Arc<Workers>, waker: Arc<Waker>) -> io::Result<Plain> {
+    pub fn new(depth: u32, waker: Arc<Waker>) -> io::Result<Plain> {
         let depth = depth as usize;
         let (finish, finished) = sync_channel(depth);
         Ok(Plain {
@@ -75,7 +78,7 @@ impl Plain {
             events: Vec::with_capacity(EVENTS),
             parked: Vec::new(),
             parked_sockets: 0,
-            workers,
+            workers: Workers::start(WORKERS, depth)?,
             finished,
             finish,
             with_workers: 0,
@@ -157,7 +160,7 @@ impl Plain {
         }
     }
 
-    /// Has a worker do the operation, or does it here if as many wait for one as may: slow, but bounded and never lost.
+    /// Has a worker do the operation.
     fn hand_over(&mut self, (user, mut op): Named) {
         let (finish, waker) = (self.finish.clone(), self.waker.clone());
         self.with_workers += 1;
@@ -167,6 +170,7 @@ impl Plain {
             let _gone = finish.send(reaped((user, op), result));
             waker.wake();
         }));
+        // There is room for every operation; were there none, it would be done here.
         if let Err(job) = refused {
             job();
         }
@@ -252,15 +256,6 @@ impl Plain {
 
     fn complete(&mut self, named: Named, result: Result<Outcome, Errno>) {
         self.done.push_back(reaped(named, result));
-    }
-}
-
-impl Drop for Plain {
-    /// Waits for what workers have: it may still be writing.
-    fn drop(&mut self) {
-        while self.with_workers > 0 && self.finished.recv().is_ok() {
-            self.with_workers -= 1;
-        }
     }
 }
 

@@ -41,7 +41,7 @@ pub struct Config {
     pub depth: u32,
     /// Bytes of all its buffers together, at most.
     pub buffers: usize,
-    /// Who makes calls that may block.
+    /// Who makes calls that may block ([`Shard::call`]); no operation ever stands behind them.
     pub workers: Arc<Workers>,
     /// How long a wait keeps the processor, at most, before it sleeps, where waits have been as short lately. Zero: it
     /// sleeps at once.
@@ -73,8 +73,7 @@ impl<M: Send + 'static> Shard<M> {
         let waker = Arc::new(Waker::new()?);
         let (inbox, arrivals) = channel();
         let depth = config.depth.max(2);
-        let mut engine =
-            Engine::new(config.backend, depth, || Plain::new(depth, config.workers.clone(), waker.clone()))?;
+        let mut engine = Engine::new(config.backend, depth, || Plain::new(depth, waker.clone()))?;
         let mut pool = BufPool::new(config.buffers);
         let event = Arc::new(engine.socket(waker.event()?)?);
         // The count of an event has eight bytes.
@@ -351,13 +350,16 @@ impl<M: Send + 'static> Shard<M> {
 
     /// Goes on with an operation that is not through, or tells its end.
     fn settle(&mut self, reaped: Reaped, completions: &mut Vec<Completion<M>>) {
-        let Reaped { user: token, op, result, accepted, cancelled } = reaped;
+        let Reaped { user: token, op, mut result, accepted, cancelled } = reaped;
         if let Some(fd) = accepted {
-            let socket = self.engine.socket(fd).map(|descriptor| Socket(Arc::new(descriptor)));
-            completions.push(match socket {
-                Ok(socket) => Completion { token, result: Ok(0), payload: Payload::Socket(socket) },
-                Err(why) => Completion { token, result: Err(why), payload: Payload::None },
-            });
+            match self.engine.socket(fd) {
+                Ok(descriptor) => {
+                    let payload = Payload::Socket(Socket(Arc::new(descriptor)));
+                    completions.push(Completion { token, result: Ok(0), payload });
+                }
+                // The next would fare no better: accepting ends, unless the kernel goes on with it by itself.
+                Err(why) => result = Err(why),
+            }
         }
         let Some(op) = op else { return };
         match verdict(&op, result) {

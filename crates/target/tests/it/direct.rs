@@ -6,7 +6,7 @@ use crate::raw::Raw;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
-use umbra_target::{Access, Backend, TargetConfig};
+use umbra_target::{Access, Backend, TargetConfig, limits::WORKERS};
 
 const BLOCKS: u32 = 4096;
 
@@ -199,4 +199,28 @@ fn no_planned_io_is_under_way_when_a_view_has_changed() {
         }
         stop.store(true, SeqCst);
     });
+}
+
+#[test]
+fn planned_io_stands_behind_no_flush_that_may_wait_for_it() {
+    let lab = Lab::with(TargetConfig { backend: Backend::Plain, shards: 1, ..TargetConfig::new(TARGET) });
+    // More than is written here and now.
+    let data = vec![7; 128 << 10];
+    let unit = || Arc::new(FiledUnit::with_pieces(u64::from(BLOCKS) * 512, data.len() as u64));
+    let units: Vec<Arc<FiledUnit>> = (0..=WORKERS).map(|_| unit()).collect();
+    let luns = units.iter().enumerate().map(|(n, unit)| (n as u16, unit, Access::ReadWrite));
+    lab.set(HOST_A, &luns.collect::<Vec<_>>());
+    let mut raw = lab.login(HOST_A);
+    let flushed = &units[..WORKERS];
+    flushed.iter().for_each(|unit| unit.hold_flushes(true));
+    let flushes: Vec<u32> =
+        (0..WORKERS as u16).map(|lun| raw.start(lun, &cdb(0x35, 0, 0), None, 0)).collect();
+    eventually("all workers flush", || flushed.iter().all(|unit| unit.flushes.load(SeqCst) == 1));
+    let write = raw.start_solicited(WORKERS as u16, 0, data.len());
+    let r2t = raw.asked(write);
+    raw.send_data(&r2t, &data, 8192);
+    let written = &units[WORKERS];
+    eventually("the write is done", || written.planned.load(SeqCst) == 1 && written.out.load(SeqCst) == 0);
+    flushed.iter().for_each(|unit| unit.hold_flushes(false));
+    flushes.iter().chain([&write]).for_each(|tag| assert!(raw.finish(*tag).is_good()));
 }

@@ -7,13 +7,15 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 use umbra_target::{Extent, LogicalUnit, MappedRun, MediumError};
 
-/// Bytes of an extent at most.
+/// Bytes of an extent at most, unless asked for otherwise.
 const PIECE: u64 = 8192;
 
 /// Its bytes lie in reverse order of pieces, so that every long range is many extents.
 pub struct FiledUnit {
     file: Arc<File>,
     size: u64,
+    /// Bytes of an extent at most.
+    piece: u64,
     /// Tickets that are out.
     pub out: AtomicUsize,
     /// I/O planned at the direct door, and calls at the other.
@@ -30,11 +32,16 @@ pub struct FiledUnit {
 
 impl FiledUnit {
     pub fn new(size: u64) -> FiledUnit {
+        FiledUnit::with_pieces(size, PIECE)
+    }
+
+    pub fn with_pieces(size: u64, piece: u64) -> FiledUnit {
         let file = tempfile::tempfile().unwrap();
         file.set_len(size).unwrap();
         FiledUnit {
             file: Arc::new(file),
             size,
+            piece,
             out: AtomicUsize::new(0),
             planned: AtomicUsize::new(0),
             called: AtomicUsize::new(0),
@@ -55,9 +62,9 @@ impl FiledUnit {
     fn extents(&self, mut offset: u64, len: u64, extents: &mut Vec<Extent>) {
         let end = offset + len;
         while offset < end {
-            let piece = offset / PIECE;
-            let len = (PIECE - offset % PIECE).min(end - offset);
-            let at = (self.size / PIECE - 1 - piece) * PIECE + offset % PIECE;
+            let piece = offset / self.piece;
+            let len = (self.piece - offset % self.piece).min(end - offset);
+            let at = (self.size / self.piece - 1 - piece) * self.piece + offset % self.piece;
             extents.push(Extent { at: Some(at), len });
             offset += len;
         }
