@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use umbra_base::{Error, ErrorCode, Result};
-use umbra_iscsi::target::Portal;
+use umbra_iscsi::target::{Portal, SessionKind};
 use umbra_ring::{Remote, Workers};
 use umbra_scsi::reservation::{InitiatorPort, Reservations};
 use umbra_scsi::topology::Port;
@@ -146,7 +146,8 @@ impl<U: LogicalUnit> Common<U> {
     /// Initiator ports that are logged in.
     pub fn initiators(&self) -> Vec<InitiatorPort> {
         let port = |info: SessionInfo| InitiatorPort::new(&info.initiator.to_ascii_lowercase(), info.isid);
-        self.book.sessions().into_iter().filter_map(port).collect()
+        let normal = |info: &SessionInfo| info.kind == SessionKind::Normal;
+        self.book.sessions().into_iter().filter(normal).filter_map(port).collect()
     }
 
     /// Notes an address that is listened on; its group comes back.

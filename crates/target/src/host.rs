@@ -13,6 +13,8 @@ pub(crate) struct Host<U> {
     pub changing: Mutex<()>,
     /// Counts up when all sessions are dropped: a login that began before must not finish after.
     logins: AtomicU64,
+    /// Numbers that are gone, of which its sessions have yet to hear.
+    leaving: Mutex<BTreeSet<u16>>,
     /// By session: numbers that it knew and that are gone, until it asks REPORT LUNS (design A1).
     stale: Mutex<BTreeMap<u64, BTreeSet<u16>>>,
 }
@@ -23,6 +25,7 @@ impl<U> Default for Host<U> {
             luns: Mutex::default(),
             changing: Mutex::default(),
             logins: AtomicU64::default(),
+            leaving: Mutex::default(),
             stale: Mutex::default(),
         }
     }
@@ -33,9 +36,16 @@ impl<U> Host<U> {
         Arc::clone(&lock(&self.luns))
     }
 
-    /// Puts a new map in force; the old one comes back.
-    pub fn replace(&self, luns: Arc<LunMap<U>>) -> Arc<LunMap<U>> {
-        std::mem::replace(&mut lock(&self.luns), luns)
+    /// Puts a new map in force; the old one comes back. Numbers that went count as known until [`Host::all_heard`].
+    pub fn replace(&self, new: Arc<LunMap<U>>) -> Arc<LunMap<U>> {
+        let mut luns = lock(&self.luns);
+        lock(&self.leaving).extend(luns.keys().filter(|number| !new.contains_key(number)));
+        std::mem::replace(&mut luns, new)
+    }
+
+    /// Every session has heard of the last change, and has said which numbers it knew.
+    pub fn all_heard(&self) {
+        lock(&self.leaving).clear();
     }
 
     pub fn login_epoch(&self) -> u64 {
@@ -58,6 +68,8 @@ impl<U> Host<U> {
 
     /// Whether no session takes this number for what it once was.
     pub fn is_forgotten(&self, number: u16) -> bool {
-        !self.luns().contains_key(&number) && !lock(&self.stale).values().any(|gone| gone.contains(&number))
+        !self.luns().contains_key(&number)
+            && !lock(&self.leaving).contains(&number)
+            && !lock(&self.stale).values().any(|gone| gone.contains(&number))
     }
 }

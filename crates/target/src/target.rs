@@ -92,6 +92,7 @@ impl<U: LogicalUnit> Target<U> {
                 post(remote, Message::View { host, old, new, fence });
             }
         });
+        host.all_heard();
         let seen = |slot: &&Arc<Slot<U>>| !new.values().any(|kept| kept.identity.uuid == slot.identity.uuid);
         for slot in old.values().filter(seen) {
             self.forget_reservations(initiator, slot);

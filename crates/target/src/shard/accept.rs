@@ -151,6 +151,7 @@ impl<U: LogicalUnit> Server<U> {
             starved: false,
             starting: false,
             login: Login::default(),
+            initiator: String::new(),
             nexus: None,
             fences: Vec::new(),
             over: None,

@@ -79,6 +79,9 @@ pub(super) struct Conn<U> {
     pub starting: bool,
 
     pub login: Login,
+    /// The name of who is logged in.
+    pub initiator: String,
+    /// Not of discovery sessions: they see no LUNs, and their end is none of a normal session of the same name.
     pub nexus: Option<Nexus<U>>,
     /// Dropped with the connection.
     pub fences: Vec<Fence>,
@@ -134,14 +137,13 @@ pub(super) struct Login {
     pub request: Option<SessionRequest>,
 }
 
-/// The session's side of being logged in.
+/// The session's side of its units.
 pub(super) struct Nexus<U> {
     pub host: Arc<Host<U>>,
     /// The memory that its host has of this shard, with all its sessions.
     pub account: Arc<Account>,
     /// What it sees.
     pub luns: Arc<LunMap<U>>,
-    pub initiator: String,
     pub cache: WriteCache,
     /// Its name for reservations.
     pub scsi: umbra_scsi::reservation::Nexus,
@@ -153,7 +155,7 @@ pub(super) struct Nexus<U> {
 
 impl<U> fmt::Debug for Nexus<U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Nexus").field("initiator", &self.initiator).finish_non_exhaustive()
+        f.debug_struct("Nexus").field("scsi", &self.scsi).finish_non_exhaustive()
     }
 }
 
@@ -258,8 +260,7 @@ fn takes_nothing(sending: Instant, now: Instant) -> bool {
 }
 
 fn log_end<U>(conn: &Conn<U>) {
-    let initiator = conn.nexus.as_ref().map_or("", |nexus| nexus.initiator.as_str());
-    let (id, peer) = (conn.id, conn.peer.as_str());
+    let (id, peer, initiator) = (conn.id, conn.peer.as_str(), conn.initiator.as_str());
     match conn.core.closed() {
         None => tracing::error!(session = id, peer, initiator, "connection ended without a reason"),
         Some(

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use umbra_iscsi::pdu::response::login_status;
-use umbra_iscsi::target::{Challenge, Initiator, Resend};
+use umbra_iscsi::target::{Challenge, Initiator, Resend, SessionKind};
 use umbra_ring::Account;
 use umbra_scsi::attention::Attentions;
 use umbra_scsi::reservation::{self, InitiatorPort};
@@ -129,23 +129,13 @@ impl<U: LogicalUnit> Server<U> {
             info.tsih,
             "session up"
         );
-        let luns = host.luns();
-        let mut attentions = BTreeMap::<u16, Attentions>::new();
-        for number in luns.keys() {
-            attentions.entry(*number).or_default().post(Sense::POWER_ON);
-        }
-        let cache = match info.resend {
-            Resend::Promised => WriteCache::Back,
-            Resend::No => WriteCache::Through,
-        };
         let Some(initiator) = InitiatorPort::new(&info.initiator.to_ascii_lowercase(), info.isid) else {
             conn.core.refuse(login_status::INITIATOR_ERROR, "no initiator has such a name");
             return self.go_on(c);
         };
         let scsi = reservation::Nexus { initiator, port: info.portal_group };
-        let copies = BTreeMap::new();
-        let initiator = info.initiator;
-        conn.nexus = Some(Nexus { host, account, luns, initiator, cache, scsi, copies, attentions });
+        conn.nexus = (info.kind == SessionKind::Normal).then(|| nexus(host, account, scsi, info.resend));
+        conn.initiator = info.initiator;
         conn.core.accept(now, info.tsih);
         self.go_on(c);
     }
@@ -156,6 +146,20 @@ impl<U: LogicalUnit> Server<U> {
         let mut accounts = nexuses.filter(|nexus| Arc::ptr_eq(&nexus.host, host)).map(|nexus| &nexus.account);
         accounts.next().cloned().unwrap_or_default()
     }
+}
+
+/// What a session sees when it begins.
+fn nexus<U>(host: Arc<Host<U>>, account: Arc<Account>, scsi: reservation::Nexus, resend: Resend) -> Nexus<U> {
+    let luns = host.luns();
+    let mut attentions = BTreeMap::<u16, Attentions>::new();
+    for number in luns.keys() {
+        attentions.entry(*number).or_default().post(Sense::POWER_ON);
+    }
+    let cache = match resend {
+        Resend::Promised => WriteCache::Back,
+        Resend::No => WriteCache::Through,
+    };
+    Nexus { host, account, luns, cache, scsi, copies: BTreeMap::new(), attentions }
 }
 
 fn challenge() -> Result<Challenge, String> {

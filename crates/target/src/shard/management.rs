@@ -3,7 +3,7 @@
 //! What always holds (design A1): the answer to an abort or reset goes out only when none of the tasks that it names runs
 //! any more, whichever session and shard they belong to; tasks that did not start never will.
 
-use super::{Server, task::Task};
+use super::{Server, connection::Conn, task::Task};
 use crate::fence::Fence;
 use crate::message::{AtUnit, Message, post};
 use crate::outcome::Outcome;
@@ -169,6 +169,22 @@ impl<U: LogicalUnit> Server<U> {
                 nexus.copies.retain(|number, _| !numbers.contains(number));
             }
             self.abort_all(c, |lun| lun.is_some_and(|number| numbers.contains(&number)), fence);
+        }
+        self.abort_at(unit, |_, _| true, fence);
+    }
+
+    /// Ends the tasks that run at a unit, of those that `whose` names by connection and tag: also where their session
+    /// has just lost the unit, or sees it as another number.
+    pub(super) fn abort_at(&mut self, unit: [u8; 16], whose: impl Fn(&Conn<U>, u32) -> bool, fence: &Fence) {
+        for (_, task) in self.tasks.iter_mut().filter(|(_, task)| task.slot.identity.uuid == unit) {
+            let conn = &mut self.conns[task.conn];
+            if whose(conn, task.tag) {
+                if !std::mem::replace(&mut task.aborted, true) {
+                    conn.core.abort(task.tag);
+                }
+                task.give_up();
+                task.hold(fence);
+            }
         }
     }
 

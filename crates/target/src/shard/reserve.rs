@@ -3,7 +3,7 @@
 //! Picture: a worker applies the request to the unit's state, has it kept, and puts it in force. What it did to others, attentions and
 //! aborted tasks, goes to every shard; when all of them have done their part the command is answered (SPC-4 section 5.13).
 
-use super::Server;
+use super::{Server, connection::Conn};
 use crate::fence::Fence;
 use crate::message::{Aftermath, Message, post};
 use crate::outcome::Outcome;
@@ -64,6 +64,13 @@ impl<U: LogicalUnit> Server<U> {
                 let own = (conn.id == aftermath.asker).then_some(aftermath.tag);
                 self.abort_all_but(c, own, |lun| lun.is_some_and(|n| numbers.contains(&n)), fence);
             }
+        }
+        let preempted = |conn: &Conn<U>, tag| {
+            let is_the_asker = conn.id == aftermath.asker && tag == aftermath.tag;
+            !is_the_asker && conn.nexus.as_ref().is_some_and(|nexus| aftermath.abort.contains(&nexus.scsi))
+        };
+        if !aftermath.abort.is_empty() {
+            self.abort_at(aftermath.unit, preempted, fence);
         }
     }
 

@@ -10,6 +10,7 @@ use crate::host::Host;
 use crate::outcome::Outcome;
 use crate::slot::{LunMap, Slot};
 use crate::unit::LogicalUnit;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use umbra_iscsi::pdu::Lun;
 use umbra_iscsi::target::Command;
@@ -46,11 +47,14 @@ impl<U: LogicalUnit> Server<U> {
     }
 
     /// What a session must be told (SPC-4 section 6.33, SBC-3 section 4.9). What it sent to a unit that went, or is another
-    /// or changeable no more or again, and has not begun, never will: it would begin at what is there now.
+    /// or changeable no more or again, or to nothing, and has not begun, never will: it would begin at what is there now.
     fn session_view_changed(&mut self, c: usize, old: &Arc<LunMap<U>>, new: &Arc<LunMap<U>>) {
-        for (number, before) in old.iter() {
-            if let Some(why) = ends_waiting(before, new.get(number)) {
-                self.end_waiting(c, *number, why, before.state.mode().sense_format);
+        let numbers: BTreeSet<u16> = old.keys().chain(new.keys()).copied().collect();
+        for number in numbers {
+            let before = old.get(&number);
+            if let Some(why) = ends_waiting(before, new.get(&number)) {
+                let format = before.map_or(SenseFormat::Fixed, |before| before.state.mode().sense_format);
+                self.end_waiting(c, number, why, format);
             }
         }
         let conn = &mut self.conns[c];
@@ -116,10 +120,10 @@ impl<U: LogicalUnit> Server<U> {
     }
 }
 
-/// Why a command that waits at a unit must not begin at what is there now.
-fn ends_waiting<U>(before: &Slot<U>, after: Option<&Arc<Slot<U>>>) -> Option<Sense> {
-    match after {
-        Some(after) if before.identity == after.identity => {
+/// Why a command that waits for what was at a number must not begin at what is there now.
+fn ends_waiting<U>(before: Option<&Arc<Slot<U>>>, after: Option<&Arc<Slot<U>>>) -> Option<Sense> {
+    match (before, after) {
+        (Some(before), Some(after)) if before.identity == after.identity => {
             // Its initiator may try again, and finds the unit as it is.
             (before.access != after.access).then_some(Sense::COMMAND_CLEARED)
         }

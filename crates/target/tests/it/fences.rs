@@ -17,6 +17,8 @@ fn writes_in_flight(raw: &mut Raw, unit: &Arc<crate::memory::MemoryUnit>) -> Vec
     unit.hold_writes();
     let tags = (0..WRITES).map(|i| raw.start_write(0, i, &[0xaa; 512])).collect();
     unit.wait_for_held(RUNNING);
+    // The others have come as well.
+    raw.ping();
     tags
 }
 

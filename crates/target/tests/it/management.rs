@@ -1,6 +1,6 @@
 //! Task management (SAM-5 section 7, RFC 7143 section 11.5): whose tasks a function ends, whose go on, and who is told.
 
-use crate::lab::{HOST_A, HOST_B, Lab, unit};
+use crate::lab::{HOST_A, HOST_B, Lab, eventually, unit};
 use crate::memory::MemoryUnit;
 use crate::raw::Raw;
 use std::sync::Arc;
@@ -61,6 +61,8 @@ fn check_reset(function: u8, whole: bool) {
     b.ping();
     let beside = if whole { RESET } else { NOTHING };
     for session in [&mut a, &mut second] {
+        // Their shard has heard of it, too.
+        session.ping();
         assert_eq!([0, 1, 2].map(|lun| pending(session, lun)), [RESET, beside, NOTHING]);
     }
     thread::scope(|scope| {
@@ -158,4 +160,24 @@ fn functions_at_a_lun_that_is_not_there_and_those_that_are_not_offered_say_so() 
     let cold = raw.manage(task_function::TARGET_COLD_RESET, 0, RESERVED_TAG);
     assert_eq!(cold, task_response::NOT_SUPPORTED, "it would end every host's sessions at one host's wish");
     assert!(raw.test_unit_ready(0).is_good(), "nothing was reset");
+}
+
+#[test]
+fn a_reset_waits_for_the_writes_of_a_host_that_is_losing_the_unit() {
+    let Shared { lab, both, .. } = Shared::new();
+    let (mut a, mut b) = (lab.login(HOST_A), lab.login(HOST_B));
+    held_write(&mut a, 0, 0, &both, 1);
+    thread::scope(|scope| {
+        let mask = scope.spawn(|| lab.set(HOST_A, &[]));
+        eventually("the unit has gone from the view", || a.report_luns().is_empty());
+        let reset = scope.spawn(|| b.manage(task_function::LOGICAL_UNIT_RESET, 5, RESERVED_TAG));
+        a.give_others_time();
+        assert!(!reset.is_finished() && !mask.is_finished(), "a write is still inside");
+        both.release_writes();
+        assert_eq!(reset.join().unwrap(), task_response::COMPLETE);
+        mask.join().unwrap();
+        let contents = both.contents();
+        both.wait_until_idle();
+        assert!(contents == both.contents(), "a write landed after the answer");
+    });
 }

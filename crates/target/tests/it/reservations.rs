@@ -1,10 +1,11 @@
 //! Reservations between hosts: who may write, what a preemption does to others, what outlives whom (SPC-4 section 5.13).
 
-use crate::lab::{HOST_A, HOST_B, Lab, entry, unit};
+use crate::lab::{HOST_A, HOST_B, Lab, entry, eventually, unit};
 use crate::raw::{Done, Raw};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use umbra_base::Result;
+use umbra_target::limits::{CALLS_PER_SESSION, CHANGERS};
 use umbra_target::{Access, Keeper, LunIdentity, TargetConfig};
 
 const CONFLICT: u8 = 0x18;
@@ -157,6 +158,41 @@ fn a_preemption_with_abort_is_answered_when_the_other_hosts_writes_are_over() {
     assert_eq!(a.test_unit_ready(0).sense[0], 6, "the aborted write has no status; what comes first is this");
 }
 
+/// Its write waits for a thread: not even begun, it would otherwise land after the answer.
+#[test]
+fn a_preemption_with_abort_reaches_a_host_that_is_losing_the_unit() {
+    let (lab, preempted, busy) = (Lab::new(), unit(), unit());
+    lab.set(HOST_A, &[(0, &preempted, Access::ReadWrite), (1, &busy, Access::ReadWrite)]);
+    lab.set(HOST_B, &[(0, &preempted, Access::ReadWrite)]);
+    let (mut a, mut b) = (lab.login(HOST_A), lab.login(HOST_B));
+    register(&mut a, 0xa);
+    register(&mut b, 0xb);
+    assert!(reserve_out(&mut a, RESERVE, WRITE_EXCLUSIVE, (0xa, 0), false).is_good());
+    busy.hold_writes();
+    let mut sessions: Vec<Raw> = (0..CHANGERS / CALLS_PER_SESSION).map(|_| lab.login(HOST_A)).collect();
+    for raw in &mut sessions {
+        for lba in 0..CALLS_PER_SESSION as u8 {
+            raw.start_write(1, lba, &[1; 512]);
+        }
+    }
+    busy.wait_for_held(CHANGERS);
+    a.start_write(0, 0, &[0xaa; 512]);
+    a.ping();
+    std::thread::scope(|scope| {
+        let mask = scope.spawn(|| lab.set(HOST_A, &[(1, &busy, Access::ReadWrite)]));
+        eventually("the unit has gone from the view", || a.report_luns() == [1]);
+        let preemption = start_preemption(&mut b, (0xb, 0xa));
+        b.give_others_time();
+        let answered = b.has_finished(preemption);
+        let at_answer = preempted.contents();
+        busy.release_writes();
+        assert!(b.finish(preemption).is_good());
+        mask.join().unwrap();
+        preempted.wait_until_idle();
+        assert!(!answered || at_answer == preempted.contents(), "a write landed after the answer");
+    });
+}
+
 #[test]
 fn what_reserve_took_is_free_when_its_session_ends() {
     let (lab, _unit) = shared();
@@ -166,6 +202,20 @@ fn what_reserve_took_is_free_when_its_session_ends() {
     a.logout();
     a.expect_closed();
     assert!(b.write(0, 0, &[2; 512]).is_good());
+}
+
+#[test]
+fn the_end_of_a_discovery_session_frees_nothing_of_a_normal_one_of_the_same_name() {
+    let (lab, _unit) = shared();
+    let (mut a, mut b) = (lab.login(HOST_A), lab.login(HOST_B));
+    assert!(a.run(0, &[0x16, 0, 0, 0, 0, 0], None, 0).is_good());
+    let mut discovery = Raw::connect(lab.addr);
+    discovery.isid = a.isid;
+    let keys = [("InitiatorName", HOST_A), ("SessionType", "Discovery")];
+    assert_eq!(discovery.login_step(1, Some(3), &keys).0.status, 0);
+    discovery.logout();
+    discovery.expect_closed();
+    assert_eq!(b.write(0, 0, &[2; 512]).status, CONFLICT);
 }
 
 /// What a target keeps, for the next one.

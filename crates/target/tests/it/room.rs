@@ -1,7 +1,7 @@
 //! Memory for commands' data: a command that was asked for its data has room for it, and gives it back, however it ends.
 
 use crate::filed::FiledUnit;
-use crate::lab::{HOST_A, HOST_B, Lab, TARGET};
+use crate::lab::{HOST_A, HOST_B, Lab, TARGET, eventually};
 use crate::memory::MemoryUnit;
 use crate::raw::Raw;
 use std::sync::Arc;
@@ -133,10 +133,14 @@ fn replies_that_a_host_does_not_take_have_a_bound() {
     let (mut idle, mut other) = (lab.login(HOST_A), lab.login(HOST_B));
     let [high, low] = ((SIZE / 512) as u16).to_be_bytes();
     let read = [0x28, 0, 0, 0, 0, 0, 0, high, low, 0];
-    let tags: Vec<u32> = (0..READS).map(|_| idle.start(0, &read, None, SIZE as u32)).collect();
-    (0..100).for_each(|_| other.give_others_time());
+    let mut ask = || (0..READS / 2).map(|_| idle.start(0, &read, None, SIZE as u32)).collect::<Vec<u32>>();
+    let mut tags = ask();
+    eventually("replies wait", || unit.planned.load(SeqCst) > 4 && unit.out.load(SeqCst) == 0);
+    (0..50).for_each(|_| other.give_others_time());
+    tags.extend(ask());
+    (0..50).for_each(|_| other.give_others_time());
     let begun = unit.planned.load(SeqCst);
-    assert!((4..READS / 2).contains(&begun), "{begun} reads of 1 MiB were begun");
+    assert!(begun <= READS / 2, "{begun} reads of 1 MiB were begun");
     tags.iter().for_each(|tag| assert_eq!(idle.finish(*tag).data.len(), SIZE));
     assert_eq!(unit.planned.load(SeqCst), READS);
 }

@@ -106,3 +106,32 @@ fn a_reset_while_another_host_loses_the_unit_is_answered() {
         change.join().unwrap();
     });
 }
+
+/// The shard waits for the keeper, and its sessions hear of nothing meanwhile.
+#[test]
+fn a_number_is_not_forgotten_before_its_sessions_heard_that_it_went() {
+    let keeper = Arc::new(SlowKeeper::default());
+    let lab = Lab::keeping(TargetConfig { shards: 1, ..TargetConfig::new(TARGET) }, keeper.clone());
+    let (reserved, lost, elsewhere) = (unit(), unit(), Lab::new());
+    lab.set(HOST_A, &[(1, &lost, Access::ReadWrite)]);
+    lab.set(HOST_B, &[(0, &reserved, Access::ReadWrite)]);
+    let (mut loser, mut b, mut other) = (lab.login(HOST_A), lab.login(HOST_B), lab.login(HOST_B));
+    let mut stranger = elsewhere.login(HOST_B);
+    keeper.hold(true);
+    let (cdb, list) = reserve_out(REGISTER, 0, KEY);
+    b.start(0, &cdb, Some(&list), 0);
+    eventually("its change is being kept", || keeper.is_inside());
+    other.start_management(task_function::LOGICAL_UNIT_RESET, 0, 0);
+    stranger.give_others_time();
+    let is_forgotten = || lab.target.number_is_forgotten(HOST_A, 1);
+    thread::scope(|scope| {
+        let mask = scope.spawn(|| lab.set(HOST_A, &[]));
+        stranger.give_others_time();
+        assert!(!is_forgotten() && !mask.is_finished());
+        keeper.hold(false);
+        mask.join().unwrap();
+    });
+    assert!(!is_forgotten(), "its session has not asked what is there");
+    loser.report_luns();
+    assert!(is_forgotten());
+}

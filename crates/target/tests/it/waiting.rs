@@ -53,6 +53,23 @@ fn what_waits_for_its_data_never_reaches_the_lun_that_took_its_number() {
     }
 }
 
+#[test]
+fn what_was_sent_to_a_number_without_a_unit_never_reaches_what_comes_there() {
+    let lab = Lab::new();
+    let (old, new) = (unit(), unit());
+    lab.set(HOST_A, &[(1, &old, ReadWrite)]);
+    let mut raw = lab.login(HOST_A);
+    lab.set(HOST_A, &[]);
+    raw.report_luns();
+    let writes = [waiting(&mut raw, 1, SIMPLE), waiting(&mut raw, 1, SIMPLE)];
+    assert!(lab.target.number_is_forgotten(HOST_A, 1));
+    lab.set(HOST_A, &[(1, &new, ReadWrite)]);
+    let senses = writes.map(|write| send(&mut raw, write, 0xaa).sense);
+    assert_eq!((senses, is_untouched(&new)), ([NOTHING_THERE; 2], true));
+    raw.clear_attentions();
+    assert!(raw.write(1, 0, &[0xbb; BLOCK]).is_good());
+}
+
 /// Between, another host had the LUN.
 #[test]
 fn what_waited_before_a_takeover_changes_nothing_after_it() {
