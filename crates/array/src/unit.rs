@@ -103,11 +103,19 @@ impl LogicalUnit for Unit {
     }
 
     fn share(&self, from: &Self, from_offset: u64, to_offset: u64, len: u64) -> Result<bool, MediumError> {
+        use ErrorCode as C;
         let wish = Share { from: from.id, from_offset, to: self.id, to_offset, len };
         match self.store.share(wish) {
             Ok(()) => Ok(true),
-            // A device is held, or the metadata has no room: the bytes may still be copied.
-            Err(error) if error.code() == ErrorCode::HoldWritesTimeout => Ok(false),
+            // A device is held, the metadata has no room, something is promised to others: the bytes may still be copied.
+            Err(error)
+                if matches!(
+                    error.code(),
+                    C::HoldWritesTimeout | C::InsufficientStorage | C::LimitReached
+                ) =>
+            {
+                Ok(false)
+            }
             Err(error) => Err(medium(error)),
         }
     }

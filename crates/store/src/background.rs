@@ -70,7 +70,9 @@ fn round(core: &Core) -> Result<bool> {
 impl Drop for Committer {
     fn drop(&mut self) {
         self.core.ask(Asked::End);
-        if let Some(thread) = self.thread.take() {
+        // A policy may have had the last handle of the store; the thread cannot wait for itself.
+        let is_elsewhere = |thread: &JoinHandle<()>| thread.thread().id() != thread::current().id();
+        if let Some(thread) = self.thread.take().filter(is_elsewhere) {
             // Its panic, if any, was printed by the thread itself.
             drop(thread.join());
         }

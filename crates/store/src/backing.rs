@@ -41,13 +41,22 @@ pub trait BlockFile: Send + Sync {
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
     /// Makes everything written before the call survive the loss of the machine.
     fn sync(&self) -> io::Result<()>;
-    /// Gives the range space, so that writing it cannot fail for want of it (A5). Keeps the content.
+    /// Gives the range space, so that writing it cannot fail for want of it (A5). Keeps the content. `Unsupported`: the
+    /// file system cannot; only what was written has space.
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
     /// Gives the range's space back; it reads as zeroes afterwards.
     fn punch(&self, offset: u64, len: u64) -> io::Result<()>;
     /// The file itself, where others may do I/O on it.
     fn file(&self) -> Option<Arc<File>> {
         None
+    }
+}
+
+/// [`BlockFile::allocate`] for what has to do without where the file system cannot.
+pub(crate) fn allocate_if_possible(file: &dyn BlockFile, offset: u64, len: u64) -> io::Result<()> {
+    match file.allocate(offset, len) {
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
+        result => result,
     }
 }
 
@@ -214,11 +223,11 @@ impl BlockFile for PlainFile {
 
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
         use rustix::fs::{FallocateFlags, fallocate};
-        match fallocate(&self.file, FallocateFlags::KEEP_SIZE, offset, len) {
-            // Where the file system cannot say so, writing the whole block is the allocation.
-            Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
-            result => Ok(result?),
+        // A device has its space.
+        if self.is_device {
+            return Ok(());
         }
+        Ok(fallocate(&self.file, FallocateFlags::KEEP_SIZE, offset, len)?)
     }
 
     fn punch(&self, offset: u64, len: u64) -> io::Result<()> {

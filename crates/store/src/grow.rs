@@ -3,7 +3,12 @@
 //! What always holds: the file grows before the map that names its blocks is committed, so that no committed state names
 //! space that is not there; a failure in between leaves a file that is larger than its map, which is legal.
 
-use crate::{backing::BlockFile, core::Core, limits};
+use crate::{
+    backing::{BlockFile, allocate_if_possible},
+    core::Core,
+    hold::lock,
+    limits,
+};
 use umbra_base::{Error, ErrorCode, Result, size::format_size};
 use umbra_thin::{ThinError, limits::META_BLOCK_BYTES};
 
@@ -18,6 +23,8 @@ pub struct Extend {
 
 impl Core {
     pub(crate) fn extend(&self, to: Extend) -> Result<()> {
+        // One after the other: a size that was looked at must still be the size when the file is given another.
+        let _growing = lock(&self.growing);
         self.check_writable()?;
         let metadata = to.metadata_bytes.map(|bytes| bytes / META_BLOCK_BYTES as u64);
         let data = to.data_bytes.map(|bytes| bytes / self.block_bytes);
@@ -57,7 +64,7 @@ impl Core {
     fn extend_data(&self, blocks: u64) -> Result<()> {
         let grow = || {
             // All under one lock: where the engine refuses, the file keeps its size.
-            let mut pool = self.pool();
+            let mut pool = self.pool_to_change()?;
             pool.can_extend_data(blocks, 0).map_err(refused)?;
             grow(&*self.backing.data, blocks * self.block_bytes, "pool.data")?;
             // No writer gets one of the new blocks before the commit: the engine keeps them back.
@@ -73,11 +80,11 @@ impl Core {
         let now = self.pool().metadata_fill().total;
         grow(&*self.backing.meta, blocks * block, "pool.meta")?;
         if blocks > now {
-            let allocated = self.backing.meta.allocate(now * block, (blocks - now) * block);
+            let allocated = allocate_if_possible(&*self.backing.meta, now * block, (blocks - now) * block);
             allocated.map_err(|e| Error::io("make room for pool.meta", e))?;
         }
         let grow = || {
-            self.pool().extend_metadata(blocks)?;
+            self.pool_to_change()?.extend_metadata(blocks)?;
             Ok(0)
         };
         self.change("extend the pool's metadata", grow).map(drop)

@@ -1,7 +1,7 @@
 //! Making a pool on its files, and opening one: check, enter the log, commit.
 
 use crate::{
-    backing::Backing,
+    backing::{Backing, allocate_if_possible},
     context::during,
     core::{Core, MetaFile},
     journal::{self, Journal, Left},
@@ -65,6 +65,9 @@ fn open_damaged(backing: Backing, params: &PoolParams, damage: Error) -> Result<
     let Ok((pool, losses)) = Pool::open_damaged(meta) else { return Err(damage) };
     let (identity, generation) = (pool.log_identity(), pool.generation());
     let left = journal::read(&backing, identity, generation).map_err(|e| Error::io("read pool.log", e))?;
+    if is_lost(&backing, &pool, &left) && !params.accept_lost_log {
+        return Err(lost_log().because(damage));
+    }
     let behind = left.records.iter().map(|record| record.change).filter(|change| !change.is_nothing());
     let behind = behind.map(|change| change.device()).collect();
     let journal = Journal::new(&backing, identity, &left);
@@ -123,7 +126,7 @@ fn make(backing: &Backing, params: &PoolParams) -> Result<()> {
     grow(&*backing.log, 0).map_err(|e| Error::io("empty pool.log", e))?;
     grow(&*backing.data, data_blocks * params.block_bytes).map_err(|e| Error::io("size pool.data", e))?;
     grow(&*backing.meta, meta_bytes).map_err(|e| Error::io("size pool.meta", e))?;
-    backing.meta.allocate(0, meta_bytes).map_err(|e| {
+    allocate_if_possible(&*backing.meta, 0, meta_bytes).map_err(|e| {
         Error::new(ErrorCode::InsufficientStorage, format!("no room for {meta_bytes} bytes of pool.meta"))
             .hint("choose a folder on a file system with more room, or a smaller pool")
             .because(e)

@@ -2,15 +2,23 @@
 //! which hold nothing but zeroes, so that a first write need not fill them up.
 //!
 //! Picture: two bits per block, all clear at start, except that the file of a new pool is known to be zeroes. Space is
-//! taken in groups of neighbours. What always holds: a set bit is true; a clear one says nothing. Taking and punching
-//! exclude each other, and only blocks that cannot be handed out yet are punched.
+//! taken in groups of neighbours. A commit gives the longest runs that it freed back to the backing; what keeps its space is used
+//! again by the pool, or given back when the backing turns out to be full. What always holds: a set bit is true; a clear
+//! one says nothing. Taking and punching exclude each other, and only blocks that cannot be handed out are punched.
 
 use crate::{
     backing::BlockFile,
     hold::lock,
     limits::{ALLOCATE_BYTES, PUNCHES_PER_COMMIT},
 };
-use std::{io, ops::Range, sync::Mutex};
+use std::{
+    io,
+    ops::Range,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+};
 
 /// One bit per block.
 #[derive(Debug, Default)]
@@ -49,6 +57,8 @@ pub(crate) struct Provision {
     known: Mutex<Known>,
     /// Held while the backing changes, so that a bit never outlives a hole made beside it.
     changing: Mutex<()>,
+    /// A write found no space in the backing.
+    is_full: AtomicBool,
 }
 
 /// What the blocks of a file hold when it is opened.
@@ -62,7 +72,7 @@ impl Provision {
     pub(crate) fn new(blocks: u64, block_bytes: u64, content: Content) -> Self {
         let zero = Bits::new(blocks, if content == Content::Zeroes { u64::MAX } else { 0 });
         let known = Mutex::new(Known { blocks, taken: Bits::new(blocks, 0), zero });
-        Provision { block_bytes, known, changing: Mutex::default() }
+        Provision { block_bytes, known, changing: Mutex::default(), is_full: AtomicBool::new(false) }
     }
 
     /// Whether a block holds nothing but zeroes.
@@ -71,22 +81,24 @@ impl Provision {
     }
 
     /// Sees to it that a block has space, and takes its neighbours' along where that is possible. From now on nobody knows
-    /// what it holds, because the caller writes a part of it.
-    pub(crate) fn take(&self, data: &dyn BlockFile, block: u64) -> io::Result<()> {
+    /// what it holds, because the caller writes a part of it. False: the backing cannot say so, and only writing all of the
+    /// block gives it space.
+    pub(crate) fn take(&self, data: &dyn BlockFile, block: u64) -> io::Result<bool> {
         let (taken, blocks) = {
             let mut known = lock(&self.known);
             known.zero.set(block, false);
             (known.taken.has(block), known.blocks)
         };
         if taken {
-            return Ok(());
+            return Ok(true);
         }
         let group = (ALLOCATE_BYTES / self.block_bytes).max(1);
         let first = block / group * group;
         let wide = first..(first + group).min(blocks);
-        match self.allocate(data, wide) {
-            Ok(()) => Ok(()),
-            Err(_) => self.allocate(data, block..block + 1),
+        match self.allocate(data, wide).or_else(|_| self.allocate(data, block..block + 1)) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -111,23 +123,53 @@ impl Provision {
     }
 
     /// Gives runs of blocks back to the backing, the longest first, as far as it can and a bounded number of them: others
-    /// wait for it. What keeps its space is used again by the pool.
+    /// wait for it.
     pub(crate) fn punch(&self, data: &dyn BlockFile, runs: &[Range<u64>]) {
         let mut runs = merged(runs);
         runs.sort_by_key(|run| std::cmp::Reverse(run.end - run.start));
         for run in runs.iter().take(PUNCHES_PER_COMMIT) {
-            let _changing = lock(&self.changing);
-            let (at, len) = (run.start * self.block_bytes, (run.end - run.start) * self.block_bytes);
-            let punched = data.punch(at, len);
-            if let Err(error) = &punched {
-                tracing::debug!(%error, first = run.start, end = run.end, "freed blocks keep their space");
-            }
-            let mut known = lock(&self.known);
-            for block in run.clone() {
-                known.taken.set(block, false);
-                known.zero.set(block, punched.is_ok());
-            }
+            self.punch_run(data, run);
         }
+    }
+
+    /// Gives back all of these runs that are not holes already. False: there was nothing, or it could not.
+    pub(crate) fn punch_rest(&self, data: &dyn BlockFile, runs: &[Range<u64>]) -> bool {
+        let mut any = false;
+        for run in runs.iter().filter(|run| !self.is_hole(run)) {
+            any |= self.punch_run(data, run);
+        }
+        any
+    }
+
+    fn is_hole(&self, run: &Range<u64>) -> bool {
+        let known = lock(&self.known);
+        run.clone().all(|block| known.zero.has(block) && !known.taken.has(block))
+    }
+
+    /// Whether the backing could take it.
+    fn punch_run(&self, data: &dyn BlockFile, run: &Range<u64>) -> bool {
+        let _changing = lock(&self.changing);
+        let (at, len) = (run.start * self.block_bytes, (run.end - run.start) * self.block_bytes);
+        let punched = data.punch(at, len);
+        if let Err(error) = &punched {
+            tracing::debug!(%error, first = run.start, end = run.end, "freed blocks keep their space");
+        }
+        let mut known = lock(&self.known);
+        for block in run.clone() {
+            known.taken.set(block, false);
+            known.zero.set(block, punched.is_ok());
+        }
+        punched.is_ok()
+    }
+
+    /// A write found no space in the backing.
+    pub(crate) fn note_full(&self) {
+        self.is_full.store(true, SeqCst);
+    }
+
+    /// Whether one did since the last call.
+    pub(crate) fn was_full(&self) -> bool {
+        self.is_full.swap(false, SeqCst)
     }
 
     /// The file has `blocks` blocks now. What the new ones hold is not known before they were punched.

@@ -1,8 +1,8 @@
-//! Where a full pool finds room (A5, A7): in what was given up but not committed, in devices that are being deleted, in
-//! copies that the array can do without, and in time.
+//! Where a full pool finds room (A5, A7): in what was given up but not committed, in free blocks that kept their space in
+//! a full backing, in devices that are being deleted, in copies that the array can do without, and in time.
 //!
-//! Picture: a change that finds no room asks, in this order, for a commit that frees something, for a piece of a deleted
-//! device, for something expendable; each time something came of it, it tries again. When nothing is left to ask for,
+//! Picture: a change that finds no room asks, in this order, for a commit that frees something, for the space of free blocks, for a
+//! piece of a deleted device, for something expendable; each time something came of it, it tries again. When nothing is left to ask for,
 //! it waits for as long as the pool queues writes, woken by every release and extension, and fails at last. It holds
 //! neither gate nor range meanwhile, so cuts, flushes and other devices go on.
 //!
@@ -89,6 +89,8 @@ pub(crate) struct Room {
     thresholds: Thresholds,
     policy: Mutex<Option<Arc<dyn SpacePolicy>>>,
     asking: Mutex<Level>,
+    /// Held by the one who empties free blocks.
+    emptying: Mutex<()>,
     changed: Mutex<()>,
     came: Condvar,
     /// Nobody waits any more.
@@ -108,6 +110,7 @@ impl Room {
             thresholds,
             policy,
             asking,
+            emptying: Mutex::new(()),
             changed: Mutex::new(()),
             came: Condvar::new(),
             ending: AtomicBool::new(false),
@@ -173,7 +176,7 @@ impl Core {
     /// Whether anything was released since `before`, by somebody or by what is done here.
     fn find_given_up(&self, before: u64) -> Result<bool> {
         self.commit_for_room()?;
-        if self.releases.load(SeqCst) != before {
+        if self.releases.load(SeqCst) != before || self.empty_free_blocks(before) {
             return Ok(true);
         }
         let reaped = self.reap_some()?;
@@ -181,6 +184,28 @@ impl Core {
             self.commit_for_room()?;
         }
         Ok(reaped)
+    }
+
+    /// Gives the space of free blocks back to a backing that has no more, unless somebody found room before. The blocks are
+    /// out of reach meanwhile, a bounded number of them.
+    fn empty_free_blocks(&self, before: u64) -> bool {
+        let _emptying = lock(&self.room.emptying);
+        if self.releases.load(SeqCst) != before {
+            return true;
+        }
+        if !self.provision.was_full() {
+            return false;
+        }
+        let (total, mut any) = (self.pool().data_fill().total, false);
+        for first in (0..total).step_by(limits::BLOCKS_EMPTIED as usize) {
+            let runs = self.pool().set_aside(first..total.min(first + limits::BLOCKS_EMPTIED));
+            any |= self.provision.punch_rest(&*self.backing.data, &runs);
+            self.pool().put_back(&runs);
+        }
+        if any {
+            self.room_came();
+        }
+        any
     }
 
     /// Has the policy give something up, unless the one who asked before found enough.

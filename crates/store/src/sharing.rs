@@ -4,7 +4,13 @@
 //! place to a block that both map: the cache forgets both ranges under the engine's lock, before a commit can make the
 //! sharing durable.
 
-use crate::{Difference, DifferenceKind, DifferentRun, Hold, Share, core::Core, limits};
+use crate::{
+    Difference, DifferenceKind, DifferentRun, Hold, Share,
+    core::{Core, Engine},
+    limits,
+    volume::Doing,
+};
+use std::ops::Range;
 use umbra_base::{Error, ErrorCode, Result, limits::HOLD_MAX};
 use umbra_thin::{ThinId, limits::SHARE_MAX};
 
@@ -42,6 +48,9 @@ impl Core {
         let hold = Hold::take(gates, HOLD_MAX)?;
         let enter = || {
             let mut pool = self.pool();
+            if self.space.has_any() {
+                self.check_promises(&mut pool, wish, from..from + len, to..to + len)?;
+            }
             pool.share(wish.from, from, wish.to, to, len).map_err(|e| self.met(e))?;
             for (shared, id, blocks) in
                 [(&source, wish.from, from..from + len), (&destination, wish.to, to..to + len)]
@@ -53,6 +62,26 @@ impl Core {
             Ok(pool.transaction())
         };
         self.change(doing(wish), || hold.while_held(enter))
+    }
+
+    /// Sharing is refused where a quota or what is reserved forbids it, like a write or a cut.
+    fn check_promises(
+        &self,
+        pool: &mut Engine,
+        wish: &Share,
+        from: Range<u64>,
+        to: Range<u64>,
+    ) -> Result<()> {
+        let len = from.end - from.start;
+        let mut mapped = |id, blocks| -> Result<u64> {
+            let runs = pool.lookup(id, blocks).map_err(|e| self.met(e))?;
+            Ok(runs.iter().filter(|run| run.at.is_some()).map(|run| run.len).sum())
+        };
+        let more = mapped(wish.from, from)?.saturating_sub(mapped(wish.to, to)?);
+        let (maps, free) = (pool.details(wish.to)?.mapped_blocks, pool.data_fill().free);
+        let doing = Doing { what: "share into", id: wish.to, offset: wish.to_offset, len: wish.len };
+        let allowed = self.space.may_share((wish.from, wish.to), len, (maps, more), free);
+        allowed.map_err(|refusal| doing.refused(refusal))
     }
 
     pub(crate) fn changed(&self, old: ThinId, new: ThinId, from: u64) -> Result<Difference> {

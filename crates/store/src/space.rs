@@ -7,12 +7,19 @@
 //! What always holds: `owed` is the sum over all devices; a device's own blocks are never counted too high, so a promise
 //! errs on the side of keeping space. Nothing here is on the disk: the array says it again after each opening.
 
-use crate::{core::Core, hold::lock};
+use crate::{
+    core::{Core, PoolGuard},
+    hold::lock,
+    limits::COUNTS_OF_OWN,
+};
 use std::{
     collections::HashMap,
     sync::{
         Mutex,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU64,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
 };
 use umbra_base::{Error, ErrorCode, Result, size::format_size};
@@ -73,6 +80,8 @@ pub(crate) struct Space {
     table: Mutex<Table>,
     /// Whether there is any, to be looked at without the lock.
     any: AtomicBool,
+    /// Times that a device lost blocks of its own, whether it has an allowance or not.
+    losses: AtomicU64,
 }
 
 impl Space {
@@ -140,8 +149,9 @@ impl Space {
         }
     }
 
-    /// A device has `blocks` fewer of its own: given back, or discarded.
+    /// A device has `blocks` fewer of its own: given back, or discarded. Called when the engine has it so.
     pub(crate) fn lost(&self, id: ThinId, blocks: u64) {
+        self.losses.fetch_add(1, SeqCst);
         if self.any.load(Relaxed) {
             lock(&self.table).change(id, |share| share.own = share.own.saturating_sub(blocks));
         }
@@ -157,8 +167,47 @@ impl Space {
         more == 0 || table.owed + more <= free
     }
 
+    /// Whether the pool can still keep its promises if `from` and `to` come to share `len` blocks, with `free` blocks free;
+    /// `to` maps so many more than now.
+    pub(crate) fn may_share(
+        &self,
+        (from, to): (ThinId, ThinId),
+        len: u64,
+        (mapped, more): (u64, u64),
+        free: u64,
+    ) -> std::result::Result<(), Refusal> {
+        let table = lock(&self.table);
+        let share = table.shares.get(&to);
+        let maps = |share: &Share| mapped + share.pending + more;
+        if let Some(blocks) = share.and_then(|share| share.quota.filter(|quota| maps(share) > *quota)) {
+            return Err(Refusal::Quota { blocks });
+        }
+        // What is shared is neither's own; of one device it may be two ranges.
+        let (ids, len): (&[_], _) = if from == to { (&[to], 2 * len) } else { (&[from, to], len) };
+        let renewed = |share: &Share| {
+            let after = Share { own: share.own.saturating_sub(len), ..*share };
+            after.owed() - share.owed()
+        };
+        let renewed: u64 = ids.iter().filter_map(|id| table.shares.get(id)).map(renewed).sum();
+        match renewed == 0 || table.owed + renewed <= free {
+            true => Ok(()),
+            false => Err(Refusal::Owed { blocks: table.owed }),
+        }
+    }
+
+    /// Whether anything is promised or bounded.
+    pub(crate) fn has_any(&self) -> bool {
+        self.any.load(Relaxed)
+    }
+
+    /// Counts up whenever a device has fewer blocks of its own.
+    fn losses(&self) -> u64 {
+        self.losses.load(SeqCst)
+    }
+
     /// Devices were cut: nothing is their own any more.
     pub(crate) fn cut(&self, ids: &[ThinId]) {
+        self.losses.fetch_add(1, SeqCst);
         if self.any.load(Relaxed) {
             let mut table = lock(&self.table);
             ids.iter().for_each(|id| table.change(*id, |share| share.own = 0));
@@ -170,8 +219,7 @@ impl Core {
     /// Sets an allowance. What the device has of its own is counted once, in steps.
     pub(crate) fn allow(&self, id: ThinId, allowance: Allowance) -> Result<()> {
         let blocks = |bytes: u64| bytes.div_ceil(self.block_bytes);
-        let own = if allowance.reserved_bytes == 0 { 0 } else { self.count_own(id)? };
-        let pool = self.pool();
+        let (own, pool) = if allowance.reserved_bytes == 0 { (0, self.pool()) } else { self.own(id)? };
         let (free, quota) = (pool.data_fill().free, allowance.quota_bytes.map(blocks));
         pool.details(id)?;
         if self.space.set(id, blocks(allowance.reserved_bytes), quota, own, free) {
@@ -185,7 +233,21 @@ impl Core {
             .hint("delete copies or LUNs, or extend the pool"))
     }
 
-    /// Blocks that no snapshot shares with the device. Writes meanwhile may be missed: too few is the safe side.
+    /// What a device has of its own, and the engine while that is still so. Writes meanwhile may be missed: too few is the
+    /// safe side.
+    fn own(&self, id: ThinId) -> Result<(u64, PoolGuard<'_>)> {
+        for _ in 0..COUNTS_OF_OWN {
+            let before = self.space.losses();
+            let own = self.count_own(id)?;
+            let pool = self.pool();
+            if self.space.losses() == before {
+                return Ok((own, pool));
+            }
+        }
+        Ok((0, self.pool()))
+    }
+
+    /// Blocks that no snapshot shares with the device.
     fn count_own(&self, id: ThinId) -> Result<u64> {
         let (mut own, mut from) = (0, Some(0));
         while let Some(offset) = from {

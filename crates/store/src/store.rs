@@ -55,7 +55,7 @@ impl LunStore for ThinPoolStore {
     fn create(&self, id: ThinId) -> Result<()> {
         let shared = self.core.shared(id);
         let transaction = self.core.change(format_args!("create thin device {id}"), || {
-            let mut pool = self.core.pool();
+            let mut pool = self.core.pool_to_change()?;
             pool.create(id).map_err(|error| self.core.met(error))?;
             self.core.rekey(&shared, pool.details(id)?.snapshotted_time);
             Ok(pool.transaction())
@@ -117,7 +117,10 @@ impl LunStore for ThinPoolStore {
             pool.snapshot(pairs).map_err(|error| self.core.met(error))?;
             self.core.space.cut(&origins);
             for (id, shared) in &shared {
-                shared.restamp(pool.details(*id)?.snapshotted_time);
+                // One that was deleted before its gate was closed has no time, and nothing to write.
+                if let Ok(details) = pool.details(*id) {
+                    shared.restamp(details.snapshotted_time);
+                }
             }
             Ok(Cut { transaction: pool.transaction() })
         })
@@ -129,31 +132,36 @@ impl LunStore for ThinPoolStore {
 
     fn delete(&self, id: ThinId) -> Result<()> {
         self.core.check_writable()?;
-        if matches!(self.core.pool().details(id), Err(ThinError::Unknown(_))) {
-            return Ok(());
+        let is_gone = matches!(self.core.pool().details(id), Err(ThinError::Unknown(_)));
+        if is_gone {
+            // Perhaps by somebody whose commit is on its way.
+            return self.core.commit().map(drop);
         }
         // What is in flight ends first: its log records must come before the end of the device.
         let shared = self.core.shared(id);
         let hold = Hold::take(vec![(id, shared.gate.clone())], HOLD_MAX)?;
         let begin = || {
-            let mut pool = self.core.pool();
+            let mut pool = self.core.pool_to_change()?;
             match pool.begin_delete(id) {
                 Ok(()) => {
                     self.core.rekey(&shared, 0);
                     self.core.space.forget(id);
                     Ok(pool.transaction())
                 }
-                Err(ThinError::Unknown(_)) => Ok(0),
+                Err(ThinError::Unknown(_)) => Ok(pool.transaction()),
                 Err(error) => Err(self.core.met(error).into()),
             }
         };
         let what = format_args!("delete thin device {id}");
         let transaction = self.core.change(what, || hold.while_held(begin))?;
         drop(hold);
+        self.core.forget(id, &shared);
+        drop(shared);
         self.core.commit_through(transaction)?;
-        // In a foreign pool a device that is being deleted is, after a crash, an ordinary one: it goes at once.
-        let later = self.core.pool().owner() == Owner::Ours && lock(&self.committer).is_some();
-        if later {
+        // In a foreign pool a device that is being deleted is, after a crash, an ordinary one: it goes at once. A pool that is
+        // being closed is changed no more; the next opening goes on.
+        let is_ours = self.core.pool().owner() == Owner::Ours;
+        if is_ours && (!self.core.is_open() || lock(&self.committer).is_some()) {
             self.core.ask(Asked::Commit);
             return Ok(());
         }
@@ -238,9 +246,36 @@ impl LunStore for ThinPoolStore {
         }
         self.core.check_writable()?;
         let hold = Hold::take(self.core.all_gates(), HOLD_MAX)?;
-        self.core.set_closed();
+        self.core.set_closed()?;
         drop(hold);
-        drop(lock(&self.committer).take());
+        // Joined without the lock: what the thread is at may be a deletion, which takes it.
+        let committer = lock(&self.committer).take();
+        drop(committer);
         self.core.commit_closing()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Background;
+
+    #[test]
+    fn of_devices_that_are_gone_nothing_is_kept_once_nobody_has_them_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let params = PoolParams { background: Background::Off, ..PoolParams::new(64 << 20) };
+        let store = ThinPoolStore::create_or_open(dir.path(), params).unwrap();
+        store.create(ThinId(1)).unwrap();
+        for copy in (2..10).map(ThinId) {
+            let hold = store.hold(&[ThinId(1)], HOLD_MAX).unwrap();
+            store.cut(&hold, &[Snapshot { origin: ThinId(1), copy }]).unwrap();
+            drop(hold);
+            let open = store.open(copy, 1 << 20).unwrap();
+            store.delete(copy).unwrap();
+            assert_eq!(store.core.known_devices(), 2, "an opening that is left over must find its gate");
+            drop(open);
+            store.delete(copy).unwrap();
+            assert_eq!(store.core.known_devices(), 1);
+        }
     }
 }

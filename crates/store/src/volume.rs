@@ -53,7 +53,7 @@ impl Doing {
     }
 
     /// A refusal of space.
-    fn refused(&self, refusal: Refusal) -> Error {
+    pub(crate) fn refused(&self, refusal: Refusal) -> Error {
         match refusal {
             Refusal::Quota { blocks } => {
                 let text = format!("{self}: it maps all of the {blocks} blocks that its quota allows");
@@ -87,6 +87,13 @@ impl Doing {
 impl std::fmt::Display for Doing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {} bytes at {} of thin device {}", self.what, self.len, self.offset, self.id)
+    }
+}
+
+impl Drop for ThinVolume {
+    /// It may be what was left of a device that is gone.
+    fn drop(&mut self) {
+        self.core.forget(self.id, &self.shared);
     }
 }
 

@@ -73,6 +73,10 @@ impl Core {
     /// Closes the transaction and writes it: data, metadata, superblock, each durable before the next (R4, R5).
     fn write_commit(&self) -> Result<umbra_thin::Commit> {
         self.check_not_failed()?;
+        if self.is_over.load(SeqCst) {
+            // Somebody looked for room while the pool was closed: a kernel may have it by now (A4).
+            self.check_open()?;
+        }
         self.try_commit().inspect_err(|error| self.fail(error))
     }
 
@@ -111,14 +115,18 @@ impl Core {
     }
 
     fn close_transaction(&self) -> Result<umbra_thin::Commit> {
-        let log = match self.closing.load(SeqCst) {
+        let mut pool = self.pool();
+        let is_last = self.closing.load(SeqCst);
+        let log = match is_last {
             true => LogUse::Empty,
             false => LogUse::MayHoldWrites { boot: self.backing.boot },
         };
-        let mut pool = self.pool();
         let commit = pool.begin_commit(log)?;
+        self.is_over.store(is_last, SeqCst);
         self.closed.store(commit.transaction, SeqCst);
         let mut journal = lock(&self.journal);
+        // A flush of the data that failed meanwhile has emptied the log: nothing is started in it any more.
+        self.check_not_failed()?;
         let started = journal.start(commit.generation).map_err(|e| Error::io("write pool.log", e));
         // Under the journal's lock: no record may go to a segment that could not be started.
         started.inspect_err(|error| self.fail(error))?;
@@ -145,8 +153,12 @@ impl Core {
 
     /// The last commit of a clean stop: no log behind it (A4).
     pub(crate) fn commit_closing(&self) -> Result<()> {
+        let pool = self.pool();
+        // Under the engine's lock: whoever closes this transaction knows that it is the last.
         self.closing.store(true, SeqCst);
-        self.commit_anyway()?;
+        let last = pool.transaction();
+        drop(pool);
+        self.commit_through(last)?;
         lock(&self.journal).clear().map_err(|e| Error::io("empty pool.log", e))
     }
 }

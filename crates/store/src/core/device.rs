@@ -56,6 +56,17 @@ impl Core {
         shared.clone()
     }
 
+    /// Forgets a device that is gone, once nobody has anything of it any more but the caller.
+    pub(crate) fn forget(&self, id: ThinId, shared: &Arc<Shared>) {
+        let mut devices = lock(&self.devices);
+        let known = devices.get(&id).is_some_and(|known| Arc::ptr_eq(known, shared));
+        // The table has it, and the caller; whoever else asks for it waits for the table.
+        let is_left = Arc::strong_count(shared) == 2 && Arc::strong_count(&shared.gate) == 1;
+        if known && is_left && matches!(self.pool().details(id), Err(ThinError::Unknown(_))) {
+            devices.remove(&id);
+        }
+    }
+
     fn new_key(&self) -> u32 {
         self.next_key.fetch_add(1, Relaxed) % (1 << 28)
     }
@@ -84,7 +95,13 @@ impl Core {
         Ok(())
     }
 
-    /// The gates of every device that was ever asked for.
+    /// Devices that are kept in mind.
+    #[cfg(test)]
+    pub(crate) fn known_devices(&self) -> usize {
+        lock(&self.devices).len()
+    }
+
+    /// The gates of every device that somebody has to do with.
     pub(crate) fn all_gates(&self) -> Vec<(ThinId, Arc<Gate>)> {
         let mut gates: Vec<_> =
             lock(&self.devices).iter().map(|(id, shared)| (*id, shared.gate.clone())).collect();

@@ -148,9 +148,17 @@ impl Core {
         }
     }
 
-    pub(crate) fn set_closed(&self) {
-        *lock(&self.health.state) = State::Closed;
-        self.health.is_open.store(false, SeqCst);
+    /// Nothing is changed from here on but by the last commit; refused after a failure.
+    pub(crate) fn set_closed(&self) -> Result<()> {
+        // Under the engine's lock: what was made before is in the last commit, and nothing is made afterwards.
+        let _pool = self.pool_to_change()?;
+        let mut state = lock(&self.health.state);
+        if let State::Open = *state {
+            *state = State::Closed;
+            self.health.is_open.store(false, SeqCst);
+        }
+        drop(state);
+        self.check_not_failed()
     }
 
     pub(crate) fn mode(&self) -> Mode {

@@ -91,8 +91,12 @@ pub(crate) struct Core {
     health: Health,
     /// Held by the one who flushes the data.
     syncing: Mutex<()>,
-    /// Set once: the commits from here on leave no log behind.
+    /// Held by the one who extends the pool.
+    pub(crate) growing: Mutex<()>,
+    /// Set once: the next commit is the last, and leaves no log behind.
     closing: AtomicBool,
+    /// That commit was begun.
+    is_over: AtomicBool,
     pub(crate) wake: Condvar,
     pub(crate) asked: Mutex<Asked>,
 }
@@ -133,7 +137,9 @@ impl Core {
             devices: Mutex::default(),
             health: Health::open(),
             syncing: Mutex::default(),
+            growing: Mutex::default(),
             closing: AtomicBool::new(false),
+            is_over: AtomicBool::new(false),
             wake: Condvar::new(),
             asked: Mutex::new(Asked::Nothing),
             pool: parking_lot::Mutex::new(pool),
@@ -145,6 +151,12 @@ impl Core {
 
     pub(crate) fn pool(&self) -> PoolGuard<'_> {
         self.pool.lock()
+    }
+
+    /// The engine, for a change that the last commit of a clean stop has to hold.
+    pub(crate) fn pool_to_change(&self) -> Result<PoolGuard<'_>> {
+        let pool = self.pool();
+        self.check_writable().map(|()| pool)
     }
 
     /// The engine, if nobody has it at this moment.

@@ -94,7 +94,12 @@ impl ThinVolume {
     }
 
     pub(super) fn give_back(&self, ticket: Ticket, done: bool) -> Result<()> {
-        let result = ticket.whole.map_or(Ok(()), |whole| self.finish_whole(&whole, done));
+        let result = match ticket.whole {
+            Some(whole) => self.finish_whole(&whole, done),
+            // In place, where the log may have been emptied meanwhile: then nothing is acknowledged any more.
+            None if ticket.gate.is_some() && done => self.core.check_writable(),
+            None => Ok(()),
+        };
         self.core.epochs.leave(ticket.entry);
         if let Some(stripe) = ticket.gate {
             self.shared.gate.leave(stripe);
@@ -136,7 +141,8 @@ impl ThinVolume {
             let (part, left) = rest.split_at(extent.len as usize);
             rest = left;
             let Some(at) = extent.at else { return Ok(()) };
-            self.core.backing.data.write_at(part, at).map_err(|e| doing.io(e))
+            self.core.backing.data.write_at(part, at).map_err(|e| doing.io(e))?;
+            self.core.check_writable()
         })
     }
 

@@ -65,6 +65,7 @@ impl ThinVolume {
             self.enter(whole.doing, &whole.plans, Target::Any)
         } else {
             self.give_up(&whole.plans);
+            self.core.room_came();
             Ok(())
         };
         self.shared.ranges.unlock(&whole.blocks);

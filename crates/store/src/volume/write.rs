@@ -89,6 +89,10 @@ impl ThinVolume {
         match self.carry_out(piece, &plans) {
             Ok(()) => self.enter(piece.doing, &plans, target),
             Err(error) => {
+                // Places were found: it is the backing that has no more.
+                if error.code() == ErrorCode::InsufficientStorage {
+                    self.core.provision.note_full();
+                }
                 self.give_up(&plans);
                 Err(error)
             }
@@ -165,12 +169,12 @@ impl ThinVolume {
                 Plan::Fresh { to } | Plan::Copy { to, .. } if self.covers(piece, vblock) => {
                     self.write_whole(to..to + len, || self.write_run(piece, vblock, to, len))?;
                 }
-                Plan::Fresh { to } if provision.is_zeroes(to) => {
-                    provision.take(&*self.core.backing.data, to).map_err(|e| piece.doing.io(e))?;
-                    self.write_run(piece, vblock, to, 1)?;
-                }
                 Plan::Fresh { to } => {
-                    self.write_whole(to..to + 1, || self.fill_block(piece, vblock, None, to))?;
+                    let take = || provision.take(&*self.core.backing.data, to);
+                    match provision.is_zeroes(to) && take().map_err(|e| piece.doing.io(e))? {
+                        true => self.write_run(piece, vblock, to, 1)?,
+                        false => self.write_whole(to..to + 1, || self.fill_block(piece, vblock, None, to))?,
+                    }
                 }
                 Plan::Copy { from, to } => {
                     self.write_whole(to..to + 1, || self.fill_block(piece, vblock, Some(from), to))?;
@@ -192,10 +196,12 @@ impl ThinVolume {
     /// Whether two neighbours are one write: nothing to fill up in either, and consecutive places.
     fn go_together(&self, piece: &Piece<'_>, a: &(u64, Plan), b: &(u64, Plan)) -> bool {
         let plain = |(vblock, plan): &(u64, Plan)| match *plan {
-            Plan::InPlace(to) => Some(to),
-            Plan::Fresh { to } | Plan::Copy { to, .. } => self.covers(piece, *vblock).then_some(to),
+            Plan::InPlace(to) => Some((false, to)),
+            Plan::Fresh { to } | Plan::Copy { to, .. } => self.covers(piece, *vblock).then_some((true, to)),
         };
-        a.0 + 1 == b.0 && matches!((plain(a), plain(b)), (Some(a), Some(b)) if a + 1 == b)
+        // New ones stay among themselves: what they hold from now on has to be noted.
+        let follow = |(a_new, a): (bool, u64), (b_new, b)| a_new == b_new && a + 1 == b;
+        a.0 + 1 == b.0 && plain(a).zip(plain(b)).is_some_and(|(a, b)| follow(a, b))
     }
 
     /// Whether the piece has all of a block.

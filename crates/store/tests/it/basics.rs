@@ -2,10 +2,10 @@
 
 use crate::{
     judge::check_closed,
-    support::{SECOND, cut, each_size, open, open_of, params, read, volume},
+    support::{BLOCK, SECOND, cut, each_size, open, open_of, params, read, volume},
 };
-use std::time::Duration;
-use umbra_base::ErrorCode;
+use std::{sync::Arc, thread, time::Duration};
+use umbra_base::{ErrorCode, limits::HOLD_MAX};
 use umbra_store::{LunStore, Mode, PoolParams, Snapshot, ThinId, ThinPoolStore};
 
 #[test]
@@ -261,4 +261,30 @@ fn a_pool_is_not_put_on_a_pipe() {
         .unwrap();
     let refused = umbra_store::backing::Backing::at(&meta, &data, &log).unwrap_err();
     assert_eq!(refused.code(), ErrorCode::InvalidArgument, "{refused}");
+}
+
+/// The hold was asked for when the device was there, and got its gate when it was gone.
+#[test]
+fn a_cut_under_a_hold_that_has_a_deleted_device_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(open(dir.path()));
+    (1..=2).for_each(|id| store.create(ThinId(id)).unwrap());
+    let origin = volume(&store, 2);
+    origin.write(0, &vec![1; BLOCK as usize]).unwrap();
+    let first = store.hold(&[ThinId(1)], SECOND).unwrap();
+    let (hold, deleted) = thread::scope(|scope| {
+        let deletion = scope.spawn(|| store.delete(ThinId(1)));
+        thread::sleep(Duration::from_millis(50));
+        let hold = scope.spawn(|| store.hold(&[ThinId(1), ThinId(2)], HOLD_MAX));
+        thread::sleep(Duration::from_millis(50));
+        drop(first);
+        (hold.join().unwrap(), deletion.join().unwrap())
+    });
+    deleted.unwrap();
+    // Where the deletion was first in both, there is nothing to show.
+    let Ok(hold) = hold else { return };
+    store.cut(&hold, &[Snapshot { origin: ThinId(2), copy: ThinId(3) }]).unwrap();
+    drop(hold);
+    origin.write(0, &[2; 512]).unwrap();
+    assert_eq!(read(&volume(&store, 3), 0, 512), [1; 512], "the copy changes with its origin");
 }

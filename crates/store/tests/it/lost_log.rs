@@ -89,3 +89,33 @@ fn no_pool_is_made_over_one_whose_metadata_is_gone() {
     assert_eq!(error.code(), ErrorCode::BadState);
     assert!(sim.content(crate::sim::LOG).bytes() == log, "the log was emptied");
 }
+
+/// A damaged pool whose log is lost: nobody knows which devices are behind.
+#[test]
+fn a_damaged_pool_whose_log_is_lost_serves_nothing_older_than_was_acknowledged() {
+    let image = killed().content(META).bytes();
+    let opened = |block: u64, lose_log: bool| {
+        let sim = killed();
+        flip_meta(&sim, block * 4096 + 40);
+        if lose_log {
+            sim.backing(BOOT).log.set_size(0).unwrap();
+        }
+        let volume = try_open(&sim, BOOT).and_then(|store| store.open(ThinId(1), BLOCKS * BLOCK));
+        volume.map(drop).map_err(|error| error.code())
+    };
+    for block in (1..20u64).filter(|block| image[*block as usize * 4096..][..4096].iter().any(|b| *b != 0)) {
+        if opened(block, false) == Err(ErrorCode::Corrupt) {
+            assert!(
+                opened(block, true).is_err(),
+                "block {block}: device 1 is served without its last writes"
+            );
+        }
+    }
+}
+
+fn flip_meta(sim: &Sim, at: u64) {
+    let meta = sim.backing(BOOT).meta;
+    let mut byte = [0];
+    meta.read_at(&mut byte, at).unwrap();
+    meta.write_at(&[byte[0] ^ 1], at).unwrap();
+}

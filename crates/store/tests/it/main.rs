@@ -7,6 +7,7 @@
 )]
 
 mod basics;
+mod closing;
 mod controls;
 mod cores;
 mod cost;
@@ -15,7 +16,9 @@ mod devices;
 mod direct;
 mod discards;
 mod errors;
+mod failing;
 mod flushes;
+mod full_backing;
 mod heard;
 mod holds;
 mod holes;

@@ -14,7 +14,7 @@ use std::{
     thread,
     time::Duration,
 };
-use umbra_store::{LunStore, ThinId, Volume};
+use umbra_store::{LunStore, Mode, ThinId, Volume};
 
 /// Writes and discards, and notes what was when: sector, version.
 fn write_and_note(sim: &Sim, volume: &Arc<dyn Volume>, salt: u64) -> Vec<(usize, Version)> {
@@ -192,4 +192,44 @@ fn a_write_over_a_commit_whose_log_cannot_be_started_is_refused_or_kept() {
 #[test]
 fn a_write_over_a_flush_of_the_data_that_fails_is_refused_or_kept() {
     a_write_over_a_failed_commit(1);
+}
+
+/// The log has the block, and is emptied when the data cannot be flushed.
+#[test]
+fn a_write_in_place_over_a_flush_of_the_data_that_fails_is_refused_or_kept() {
+    for by_direct_door in [true, false] {
+        let sim = Sim::with_pool(160, 60, BLOCK);
+        let store = Arc::new(open(&sim, 1));
+        store.create(ThinId(1)).unwrap();
+        let volume = store.open(ThinId(1), 8 * BLOCK).unwrap();
+        volume.write(0, &[1; 512]).unwrap();
+        let fail = {
+            let (sim, store) = (sim.clone(), store.clone());
+            move || {
+                let failure = Some(Failure { at: 1, how: How::Once(ErrorKind::Other) });
+                sim.set_faults(Faults { failure, ..Faults::default() });
+                store.flush().unwrap_err();
+            }
+        };
+        let written = match by_direct_door {
+            true => {
+                let mut extents = Vec::new();
+                let ticket = volume.direct_write(512, 512, &mut extents).unwrap();
+                sim.backing(1).data.write_at(&[2; 512], extents[0].at.unwrap()).unwrap();
+                fail();
+                volume.finish(ticket, true)
+            }
+            false => {
+                sim.at_next(DATA, Operation::Change, fail);
+                volume.write(512, &[2; 512])
+            }
+        };
+        assert_eq!(store.usage().mode, Mode::ReadOnly);
+        sim.set_hook(None);
+        sim.set_faults(Faults::default());
+        drop((volume, store));
+        let mut sector = [0; 512];
+        open(&sim, 1).open(ThinId(1), 8 * BLOCK).unwrap().read(512, &mut sector).unwrap();
+        assert!(written.is_err() || sector == [2; 512], "direct: {by_direct_door}: acknowledged and lost");
+    }
 }

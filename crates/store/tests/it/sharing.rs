@@ -2,10 +2,12 @@
 
 use crate::{
     judge::check_closed,
-    support::{BLOCK, cut, open, read, share, volume},
+    support::{BLOCK, cut, open, params, read, share, volume},
 };
 use umbra_base::ErrorCode;
-use umbra_store::{DifferenceKind, DifferenceKind::*, LunStore, Share, ThinId, ThinPoolStore};
+use umbra_store::{
+    Allowance, DifferenceKind, DifferenceKind::*, LunStore, PoolParams, Share, ThinId, ThinPoolStore,
+};
 
 /// Every difference as (first block, blocks, kind).
 fn changed(store: &ThinPoolStore, old: u32, new: u32) -> Vec<(u64, u64, DifferenceKind)> {
@@ -65,4 +67,38 @@ fn what_differs_is_what_was_written_or_discarded_since_the_cut() {
     assert_eq!((all.runs.len(), all.runs[0].len, all.next), (1, 16 * BLOCK, None));
     store.close().unwrap();
     check_closed(dir.path());
+}
+
+#[test]
+fn sharing_heeds_quotas() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    (1..=2).for_each(|id| store.create(ThinId(id)).unwrap());
+    volume(&store, 1).write(0, &vec![1; 8 * BLOCK as usize]).unwrap();
+    let two = Allowance { reserved_bytes: 0, quota_bytes: Some(2 * BLOCK) };
+    store.allow(ThinId(2), two).unwrap();
+    let refused = store.share(share((1, 0), (2, 0), 3)).unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::LimitReached);
+    store.share(share((1, 0), (2, 0), 2)).unwrap();
+    store.share(share((1, 2), (2, 0), 2)).unwrap();
+    assert_eq!(store.mapped_blocks(ThinId(2)).unwrap(), 2);
+}
+
+/// Like a cut, it makes every block shared that was the owner's alone.
+#[test]
+fn sharing_is_refused_where_what_is_reserved_could_not_be_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let store =
+        ThinPoolStore::create_or_open(dir.path(), PoolParams { data_bytes: 16 * BLOCK, ..params() }).unwrap();
+    (1..=3).for_each(|id| store.create(ThinId(id)).unwrap());
+    let (owner, other) = (volume(&store, 1), volume(&store, 3));
+    owner.write(0, &vec![1; 8 * BLOCK as usize]).unwrap();
+    let all = Allowance { reserved_bytes: 8 * BLOCK, quota_bytes: None };
+    store.allow(ThinId(1), all).unwrap();
+    other.write(0, &vec![3; 6 * BLOCK as usize]).unwrap();
+    let refused = store.share(share((1, 0), (2, 0), 8)).unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::InsufficientStorage);
+    store.share(share((1, 0), (2, 0), 2)).unwrap();
+    other.write(6 * BLOCK, &[3; 512]).unwrap_err();
+    owner.write(0, &vec![2; 8 * BLOCK as usize]).unwrap();
 }

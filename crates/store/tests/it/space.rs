@@ -313,3 +313,46 @@ fn what_is_reserved_counts_as_used_in_the_level() {
     assert_eq!(told.recv_timeout(PATIENT).unwrap(), Level::Low);
     pool.end();
 }
+
+#[test]
+fn who_waits_for_room_gets_what_another_gives_back() {
+    let (pool, one) = Pool::full(8, PATIENT);
+    one.discard(6 * BLOCK, 2 * BLOCK).unwrap();
+    pool.store.flush().unwrap();
+    read(&one, 6 * BLOCK, 512);
+    let mut extents = Vec::new();
+    let ticket = one.direct_write(6 * BLOCK, 2 * BLOCK, &mut extents).unwrap();
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| one.write(20 * BLOCK, &[2; 512]));
+        // It sleeps, in all likelihood.
+        thread::sleep(Duration::from_millis(100));
+        one.finish(ticket, false).unwrap();
+        writer.join().unwrap().unwrap();
+    });
+    drop(one);
+    pool.end();
+}
+
+/// What is counted before a cut is not what the device has after it.
+#[test]
+fn a_reservation_that_is_set_anew_over_a_cut_is_owed() {
+    const OWN: u64 = 2000;
+    let dir = tempfile::tempdir().unwrap();
+    let large = PoolParams { data_bytes: 3 * OWN * BLOCK, ..params() };
+    let store = ThinPoolStore::create_or_open(dir.path(), large).unwrap();
+    store.create(ThinId(1)).unwrap();
+    let one = store.open(ThinId(1), 2 * OWN * BLOCK).unwrap();
+    // In runs of one block, each of which is looked up by itself.
+    (0..OWN).for_each(|block| one.write(2 * block * BLOCK, &[1; 512]).unwrap());
+    let allowance = Allowance { reserved_bytes: OWN * BLOCK, quota_bytes: None };
+    let allow = || store.allow(ThinId(1), allowance).unwrap();
+    allow();
+    assert_eq!(store.usage().data_owed, 0);
+    thread::scope(|scope| {
+        let again = scope.spawn(allow);
+        thread::sleep(Duration::from_millis(2));
+        cut(&store, &[(1, 2)]);
+        again.join().unwrap();
+    });
+    assert_eq!(store.usage().data_owed, OWN, "all of it is shared");
+}

@@ -2,9 +2,11 @@
 
 use crate::{
     judge::check_closed,
+    recorded::{BLOCK as SIM_BLOCK, open as open_sim},
+    sim::{Failure, Faults, How, Sim},
     support::{BLOCK, SECOND, cut, open, params, read, volume},
 };
-use std::{os::unix::fs::FileExt, sync::Arc, thread, time::Duration};
+use std::{io::ErrorKind, os::unix::fs::FileExt, sync::Arc, thread, time::Duration};
 use umbra_base::ErrorCode;
 use umbra_store::{Extent, LunStore, PoolParams, ThinId, ThinPoolStore, Ticket, Volume};
 
@@ -167,4 +169,47 @@ fn parts_of_blocks_are_for_the_other_door() {
     }
     store.close().unwrap();
     check_closed(dir.path());
+}
+
+/// Through the other door, as one write: a block in place, and a whole new one that lies right behind it.
+#[test]
+fn what_was_written_behind_a_block_in_place_and_given_up_does_not_show_elsewhere() {
+    const BLOCKS: u64 = 256;
+    let dir = tempfile::tempdir().unwrap();
+    let small = PoolParams { data_bytes: BLOCKS * BLOCK, ..params() };
+    let store = ThinPoolStore::create_or_open(dir.path(), small).unwrap();
+    (1..=2).for_each(|id| store.create(ThinId(id)).unwrap());
+    let (old, new) = (volume(&store, 1), volume(&store, 2));
+    for first in (0..BLOCKS).step_by(2) {
+        old.write(first * BLOCK, &[7; 512]).unwrap();
+        old.write(first * BLOCK + BLOCK / 2, &vec![7; (BLOCK + BLOCK / 2) as usize]).unwrap();
+    }
+    (0..BLOCKS).step_by(2).for_each(|block| old.discard((block + 1) * BLOCK, BLOCK).unwrap());
+    old.flush().unwrap();
+    for block in 0..BLOCKS / 2 {
+        new.write(block * BLOCK, &[9; 512]).unwrap();
+        let rest = read(&new, block * BLOCK + 512, BLOCK as usize - 512);
+        assert!(rest.iter().all(|byte| *byte == 0), "block {block} shows what another device had");
+    }
+}
+
+/// Its new block goes back at once, without a commit.
+#[test]
+fn what_a_failed_write_left_does_not_show_elsewhere() {
+    let sim = Sim::new(); // Its pool is made by the store, and known to be zeroes.
+    let store = open_sim(&sim, 1);
+    (1..=2).for_each(|id| store.create(ThinId(id)).unwrap());
+    let [old, new] = [1, 2].map(|id| store.open(ThinId(id), 32 * SIM_BLOCK).unwrap());
+    old.write(0, &[7; 512]).unwrap();
+    let failure = Some(Failure { at: 1, how: How::Once(ErrorKind::Other) });
+    sim.set_faults(Faults { failure, ..Faults::default() });
+    old.write(SIM_BLOCK / 2, &vec![7; 2 * SIM_BLOCK as usize]).unwrap_err();
+    sim.set_faults(Faults::default());
+    for block in 0..32 {
+        if new.write(block * SIM_BLOCK, &[9; 512]).is_err() {
+            return; // The pool is full.
+        }
+        let rest = read(&new, block * SIM_BLOCK + 512, SIM_BLOCK as usize - 512);
+        assert!(rest.iter().all(|byte| *byte == 0), "block {block} shows what another device wrote in vain");
+    }
 }

@@ -5,6 +5,7 @@
 
 use super::{Need, Pool, need::COST_OF_KEY};
 use crate::{ThinError, ThinId, limits::BLOCKS_PER_CALL, meta::MetaRead, tree::Care, values::BlockTime};
+use std::ops::Range;
 
 /// Free blocks that a device leaves to the next searcher behind its own last block: keeps volumes contiguous.
 const CHUNK: u64 = 64;
@@ -114,6 +115,24 @@ impl<R: MetaRead> Pool<R> {
             Plan::InPlace(_) => {}
             Plan::Fresh { to } | Plan::Copy { to, .. } => self.meta.data.give_back(to),
         }
+    }
+
+    /// Takes those of some data blocks that are free out of everybody's reach, until [`Pool::put_back`]; no state that a
+    /// crash would bring back has them, nor does a write under way.
+    pub fn set_aside(&mut self, blocks: Range<u64>) -> Vec<Range<u64>> {
+        let mut runs: Vec<Range<u64>> = Vec::new();
+        for block in blocks.filter(|block| self.meta.data.reserve_exact(*block)) {
+            match runs.last_mut() {
+                Some(run) if run.end == block => run.end += 1,
+                _ => runs.push(block..block + 1),
+            }
+        }
+        runs
+    }
+
+    /// Makes what was set aside available again.
+    pub fn put_back(&mut self, runs: &[Range<u64>]) {
+        runs.iter().cloned().flatten().for_each(|block| self.meta.data.give_back(block));
     }
 }
 
