@@ -56,7 +56,8 @@ fn run(core: &Core, period: Duration) {
     }
 }
 
-/// One round: commits, drops a part of what was deleted, looks how much space is left. True if there is more to drop.
+/// One round: commits, drops a part of what was deleted, looks how much space is left, forgets what is gone. True if there is
+/// more to drop.
 fn round(core: &Core) -> Result<bool> {
     core.commit()?;
     let mut more = true;
@@ -64,6 +65,7 @@ fn round(core: &Core) -> Result<bool> {
         more = more && core.reap_some()?;
     }
     core.look_at_space();
+    core.forget_gone();
     Ok(more)
 }
 

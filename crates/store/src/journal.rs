@@ -6,7 +6,7 @@
 //! a hole. The file is never flushed: it is for the death of the process, and the page cache outlives that (A2).
 
 use crate::{
-    backing::{Backing, BlockFile},
+    backing::{Backing, BlockFile, allocate_if_possible},
     limits::LOG_SEGMENT_BYTES,
 };
 use std::{io, sync::Arc};
@@ -153,7 +153,7 @@ impl Journal {
 
     /// Takes the space of all segments, so that a full backing cannot stop the log (A5).
     pub(crate) fn provision(&self) {
-        if let Err(error) = self.file.allocate(0, SEGMENTS * LOG_SEGMENT_BYTES) {
+        if let Err(error) = allocate_if_possible(&*self.file, 0, SEGMENTS * LOG_SEGMENT_BYTES) {
             tracing::warn!(%error, "no space in the backing for the whole of pool.log");
         }
     }

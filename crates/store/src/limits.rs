@@ -56,8 +56,6 @@ pub const SHARED_AT_ONCE: u64 = 1 << 30;
 pub const PUNCHES_PER_COMMIT: usize = 64;
 /// Free blocks that are out of reach at a time while their space is given back to a full backing.
 pub const BLOCKS_EMPTIED: u64 = 1 << 12;
-/// Times that the blocks of a device's own are counted, if it loses some meanwhile, before it is taken to have none.
-pub const COUNTS_OF_OWN: u32 = 8;
 /// Damaged metadata blocks that `pool status` names; of more it says how many.
 pub const DAMAGE_NAMED: usize = 64;
 /// Damaged metadata blocks that are kept in mind, with some 200 bytes of text each.

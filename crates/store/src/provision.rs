@@ -59,6 +59,8 @@ pub(crate) struct Provision {
     changing: Mutex<()>,
     /// A write found no space in the backing.
     is_full: AtomicBool,
+    /// It had not enough for neighbours; until a commit gives some back, none are taken along.
+    is_scarce: AtomicBool,
 }
 
 /// What the blocks of a file hold when it is opened.
@@ -72,7 +74,8 @@ impl Provision {
     pub(crate) fn new(blocks: u64, block_bytes: u64, content: Content) -> Self {
         let zero = Bits::new(blocks, if content == Content::Zeroes { u64::MAX } else { 0 });
         let known = Mutex::new(Known { blocks, taken: Bits::new(blocks, 0), zero });
-        Provision { block_bytes, known, changing: Mutex::default(), is_full: AtomicBool::new(false) }
+        let (is_full, is_scarce) = (AtomicBool::new(false), AtomicBool::new(false));
+        Provision { block_bytes, known, changing: Mutex::default(), is_full, is_scarce }
     }
 
     /// Whether a block holds nothing but zeroes.
@@ -95,10 +98,22 @@ impl Provision {
         let group = (ALLOCATE_BYTES / self.block_bytes).max(1);
         let first = block / group * group;
         let wide = first..(first + group).min(blocks);
-        match self.allocate(data, wide).or_else(|_| self.allocate(data, block..block + 1)) {
+        let neighbours = match self.is_scarce.load(SeqCst) {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => self.allocate(data, wide.clone()).inspect_err(|error| self.got_in_part(wide, error)),
+        };
+        match neighbours.or_else(|_| self.allocate(data, block..block + 1)) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(false),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Some of these blocks may have got space: they are no holes any more, as far as anybody knows.
+    fn got_in_part(&self, run: Range<u64>, error: &io::Error) {
+        if error.kind() != io::ErrorKind::Unsupported {
+            self.is_scarce.store(true, SeqCst);
+            self.unknown(run);
         }
     }
 
@@ -125,6 +140,7 @@ impl Provision {
     /// Gives runs of blocks back to the backing, the longest first, as far as it can and a bounded number of them: others
     /// wait for it.
     pub(crate) fn punch(&self, data: &dyn BlockFile, runs: &[Range<u64>]) {
+        self.is_scarce.store(false, SeqCst);
         let mut runs = merged(runs);
         runs.sort_by_key(|run| std::cmp::Reverse(run.end - run.start));
         for run in runs.iter().take(PUNCHES_PER_COMMIT) {

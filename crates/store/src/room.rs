@@ -198,6 +198,10 @@ impl Core {
         }
         let (total, mut any) = (self.pool().data_fill().total, false);
         for first in (0..total).step_by(limits::BLOCKS_EMPTIED as usize) {
+            // After a failure nothing is changed, and after a clean stop they may be another's (A4).
+            if !self.is_open() {
+                break;
+            }
             let runs = self.pool().set_aside(first..total.min(first + limits::BLOCKS_EMPTIED));
             any |= self.provision.punch_rest(&*self.backing.data, &runs);
             self.pool().put_back(&runs);
@@ -206,6 +210,11 @@ impl Core {
             self.room_came();
         }
         any
+    }
+
+    /// Returns when nobody empties free blocks of a pool that was closed before.
+    pub(crate) fn end_emptying(&self) {
+        drop(lock(&self.room.emptying));
     }
 
     /// Has the policy give something up, unless the one who asked before found enough.

@@ -10,7 +10,6 @@
 use crate::{
     core::{Core, PoolGuard},
     hold::lock,
-    limits::COUNTS_OF_OWN,
 };
 use std::{
     collections::HashMap,
@@ -74,14 +73,19 @@ impl Table {
     }
 }
 
+/// Counts of losses.
+const LOSSES: usize = 16;
+/// More blocks than any device has.
+const ALL: u64 = 1 << 48;
+
 /// All allowances of a store.
 #[derive(Debug, Default)]
 pub(crate) struct Space {
     table: Mutex<Table>,
     /// Whether there is any, to be looked at without the lock.
     any: AtomicBool,
-    /// Times that a device lost blocks of its own, whether it has an allowance or not.
-    losses: AtomicU64,
+    /// Blocks of their own that devices have lost, whether they have an allowance or not; several devices share a count.
+    losses: [AtomicU64; LOSSES],
 }
 
 impl Space {
@@ -151,7 +155,7 @@ impl Space {
 
     /// A device has `blocks` fewer of its own: given back, or discarded. Called when the engine has it so.
     pub(crate) fn lost(&self, id: ThinId, blocks: u64) {
-        self.losses.fetch_add(1, SeqCst);
+        self.losses_of(id).fetch_add(blocks, SeqCst);
         if self.any.load(Relaxed) {
             lock(&self.table).change(id, |share| share.own = share.own.saturating_sub(blocks));
         }
@@ -200,14 +204,15 @@ impl Space {
         self.any.load(Relaxed)
     }
 
-    /// Counts up whenever a device has fewer blocks of its own.
-    fn losses(&self) -> u64 {
-        self.losses.load(SeqCst)
+    fn losses_of(&self, id: ThinId) -> &AtomicU64 {
+        &self.losses[id.0 as usize % LOSSES]
     }
 
     /// Devices were cut: nothing is their own any more.
     pub(crate) fn cut(&self, ids: &[ThinId]) {
-        self.losses.fetch_add(1, SeqCst);
+        for id in ids {
+            self.losses_of(*id).fetch_add(ALL, SeqCst);
+        }
         if self.any.load(Relaxed) {
             let mut table = lock(&self.table);
             ids.iter().for_each(|id| table.change(*id, |share| share.own = 0));
@@ -233,18 +238,15 @@ impl Core {
             .hint("delete copies or LUNs, or extend the pool"))
     }
 
-    /// What a device has of its own, and the engine while that is still so. Writes meanwhile may be missed: too few is the
-    /// safe side.
+    /// What a device has of its own, at least, and the engine while that is still so. Writes meanwhile may be missed, and what
+    /// others of its count lose is taken off: too few is the safe side.
     fn own(&self, id: ThinId) -> Result<(u64, PoolGuard<'_>)> {
-        for _ in 0..COUNTS_OF_OWN {
-            let before = self.space.losses();
-            let own = self.count_own(id)?;
-            let pool = self.pool();
-            if self.space.losses() == before {
-                return Ok((own, pool));
-            }
-        }
-        Ok((0, self.pool()))
+        let losses = self.space.losses_of(id);
+        let before = losses.load(SeqCst);
+        let own = self.count_own(id)?;
+        let pool = self.pool();
+        let lost = losses.load(SeqCst).wrapping_sub(before);
+        Ok((own.saturating_sub(lost), pool))
     }
 
     /// Blocks that no snapshot shares with the device.

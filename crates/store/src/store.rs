@@ -155,8 +155,8 @@ impl LunStore for ThinPoolStore {
         let what = format_args!("delete thin device {id}");
         let transaction = self.core.change(what, || hold.while_held(begin))?;
         drop(hold);
-        self.core.forget(id, &shared);
         drop(shared);
+        self.core.note_gone(id);
         self.core.commit_through(transaction)?;
         // In a foreign pool a device that is being deleted is, after a crash, an ordinary one: it goes at once. A pool that is
         // being closed is changed no more; the next opening goes on.
@@ -248,6 +248,7 @@ impl LunStore for ThinPoolStore {
         let hold = Hold::take(self.core.all_gates(), HOLD_MAX)?;
         self.core.set_closed()?;
         drop(hold);
+        self.core.end_emptying();
         // Joined without the lock: what the thread is at may be a deletion, which takes it.
         let committer = lock(&self.committer).take();
         drop(committer);
@@ -274,7 +275,7 @@ mod tests {
             store.delete(copy).unwrap();
             assert_eq!(store.core.known_devices(), 2, "an opening that is left over must find its gate");
             drop(open);
-            store.delete(copy).unwrap();
+            store.core.forget_gone();
             assert_eq!(store.core.known_devices(), 1);
         }
     }

@@ -90,13 +90,6 @@ impl std::fmt::Display for Doing {
     }
 }
 
-impl Drop for ThinVolume {
-    /// It may be what was left of a device that is gone.
-    fn drop(&mut self) {
-        self.core.forget(self.id, &self.shared);
-    }
-}
-
 impl ThinVolume {
     fn doing(&self, what: &'static str, offset: u64, len: u64) -> Result<Doing> {
         let doing = Doing { what, id: self.id, offset, len };
@@ -150,16 +143,22 @@ impl ThinVolume {
     fn unmap_step(&self, doing: Doing, range: Range<u64>) -> Result<()> {
         let _locked = self.shared.ranges.lock(range.clone());
         self.core.cache.forget(self.shared.key(), range.clone());
-        let result = self.core.pool().discard(self.id, range.clone());
+        let mut pool = self.core.pool();
+        let result = pool.discard(self.id, range.clone());
+        if let Ok(removed) = &result {
+            // Under the engine's lock: whoever counts what the device has sees both, or neither.
+            self.core.space.lost(self.id, *removed);
+        }
+        drop(pool);
         let (gone, removed) = match &result {
             Ok(removed) => (range.clone(), *removed),
             // What was unmapped before it failed must be found again like everything that is in the engine.
             Err(_) => {
                 let gone = range.start..self.first_mapped(&range);
+                self.core.space.lost(self.id, gone.end - gone.start);
                 (gone.clone(), gone.end - gone.start)
             }
         };
-        self.core.space.lost(self.id, removed);
         if removed > 0 && !gone.is_empty() {
             let len = gone.end - gone.start;
             let change = Change::Unmap { device: self.id, vblock: gone.start, len };

@@ -63,6 +63,8 @@ pub(crate) struct SpaceMap {
     pub(crate) stale_hints: BTreeSet<usize>,
     busy: Vec<u64>,
     nr_free: u64,
+    /// Blocks that are free, and busy only for a moment.
+    aside: u64,
     freed: Runs,
     freed_in_flight: Runs,
     /// Blocks that were added and of which no durable commit knows.
@@ -92,6 +94,7 @@ impl SpaceMap {
             stale_hints: BTreeSet::new(),
             busy: Vec::new(),
             nr_free: 0,
+            aside: 0,
             freed: Runs::default(),
             freed_in_flight: Runs::default(),
             grown: 0,
@@ -288,6 +291,25 @@ impl SpaceMap {
             self.take(block);
         }
         free
+    }
+
+    /// Takes those of some blocks that are free, until [`SpaceMap::put_back`].
+    pub(crate) fn set_aside(&mut self, blocks: Range<u64>) -> Vec<Range<u64>> {
+        let mut runs = Runs::default();
+        blocks.filter(|block| self.reserve_exact(*block)).for_each(|block| runs.push(block));
+        self.aside += runs.0.iter().map(|run| run.end - run.start).sum::<u64>();
+        runs.0
+    }
+
+    /// Makes what was set aside available again.
+    pub(crate) fn put_back(&mut self, runs: &[Range<u64>]) {
+        self.aside -= runs.iter().map(|run| run.end - run.start).sum::<u64>();
+        runs.iter().cloned().flatten().for_each(|block| self.give_back(block));
+    }
+
+    /// Blocks that nobody has.
+    pub(crate) fn nr_unused(&self) -> u64 {
+        self.nr_free + self.aside
     }
 
     /// Gives a reserved block its first pointer.

@@ -158,7 +158,9 @@ impl Core {
         self.closing.store(true, SeqCst);
         let last = pool.transaction();
         drop(pool);
-        self.commit_through(last)?;
+        // Whoever made it may still be giving back what it freed.
+        let done = self.commit_through(last)?;
+        self.commits.follow_up(done);
         lock(&self.journal).clear().map_err(|e| Error::io("empty pool.log", e))
     }
 }

@@ -56,15 +56,24 @@ impl Core {
         shared.clone()
     }
 
-    /// Forgets a device that is gone, once nobody has anything of it any more but the caller.
-    pub(crate) fn forget(&self, id: ThinId, shared: &Arc<Shared>) {
-        let mut devices = lock(&self.devices);
-        let known = devices.get(&id).is_some_and(|known| Arc::ptr_eq(known, shared));
-        // The table has it, and the caller; whoever else asks for it waits for the table.
-        let is_left = Arc::strong_count(shared) == 2 && Arc::strong_count(&shared.gate) == 1;
-        if known && is_left && matches!(self.pool().details(id), Err(ThinError::Unknown(_))) {
-            devices.remove(&id);
-        }
+    /// A device is gone: it will be forgotten.
+    pub(crate) fn note_gone(&self, id: ThinId) {
+        lock(&self.gone).push(id);
+        self.forget_gone();
+    }
+
+    /// Forgets devices that are gone and of which nobody has anything any more.
+    pub(crate) fn forget_gone(&self) {
+        lock(&self.gone).retain(|id| {
+            let mut devices = lock(&self.devices);
+            let Some(shared) = devices.get(id) else { return false };
+            // Whoever wants to have it waits for the table.
+            let is_left = Arc::strong_count(shared) == 1 && Arc::strong_count(&shared.gate) == 1;
+            if is_left && matches!(self.pool().details(*id), Err(ThinError::Unknown(_))) {
+                devices.remove(id);
+            }
+            !is_left
+        });
     }
 
     fn new_key(&self) -> u32 {

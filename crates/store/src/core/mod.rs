@@ -86,6 +86,8 @@ pub(crate) struct Core {
     pub(crate) epochs: Epochs,
     pub(crate) provision: Provision,
     devices: Mutex<HashMap<ThinId, Arc<Shared>>>,
+    /// Of these, such as were deleted.
+    gone: Mutex<Vec<ThinId>>,
     pub(crate) cache: MapCache,
     next_key: AtomicU32,
     health: Health,
@@ -135,6 +137,7 @@ impl Core {
             epochs: Epochs::default(),
             provision: Provision::new(blocks, block_bytes, content),
             devices: Mutex::default(),
+            gone: Mutex::default(),
             health: Health::open(),
             syncing: Mutex::default(),
             growing: Mutex::default(),

@@ -73,7 +73,7 @@ impl ThinVolume {
     }
 }
 
-fn new_places(plans: &Plans) -> impl Iterator<Item = u64> {
+pub(super) fn new_places(plans: &Plans) -> impl Iterator<Item = u64> {
     plans.iter().filter_map(|(_, plan)| match *plan {
         Plan::InPlace(_) => None,
         Plan::Fresh { to } | Plan::Copy { to, .. } => Some(to),

@@ -1,6 +1,6 @@
 //! Writing by plan: what the cache does not know to be the device's own.
 
-use super::{Doing, ThinVolume, fill::Piece};
+use super::{Doing, ThinVolume, fill::Piece, whole::new_places};
 use crate::{core::Engine, journal::Together, limits::BLOCKS_PER_STEP, map_cache::Known};
 use std::ops::Range;
 use umbra_base::{Error, ErrorCode, Result};
@@ -91,6 +91,9 @@ impl ThinVolume {
             Err(error) => {
                 // Places were found: it is the backing that has no more.
                 if error.code() == ErrorCode::InsufficientStorage {
+                    // What they took of it is none that the search for room could find: nobody else has them yet.
+                    let runs: Vec<_> = new_places(&plans).map(|to| to..to + 1).collect();
+                    self.core.provision.punch_rest(&*self.core.backing.data, &runs);
                     self.core.provision.note_full();
                 }
                 self.give_up(&plans);

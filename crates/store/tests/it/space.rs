@@ -6,7 +6,11 @@ use crate::{
 };
 use std::{
     fs,
-    sync::{Arc, Mutex, mpsc},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::SeqCst},
+        mpsc,
+    },
     thread,
     time::Duration,
 };
@@ -355,4 +359,31 @@ fn a_reservation_that_is_set_anew_over_a_cut_is_owed() {
         again.join().unwrap();
     });
     assert_eq!(store.usage().data_owed, OWN, "all of it is shared");
+}
+
+/// Another device's discards, of what it has not, are no reason to count again.
+#[test]
+fn a_reservation_counts_what_its_device_has_while_another_is_discarded() {
+    const OWN: u64 = 2000;
+    let dir = tempfile::tempdir().unwrap();
+    let large = PoolParams { data_bytes: (OWN + 100) * BLOCK, ..params() };
+    let store = ThinPoolStore::create_or_open(dir.path(), large).unwrap();
+    (1..=2).for_each(|id| store.create(ThinId(id)).unwrap());
+    let [one, two] = [1, 2].map(|id| store.open(ThinId(id), 2 * OWN * BLOCK).unwrap());
+    (0..OWN).for_each(|block| one.write(2 * block * BLOCK, &[1; 512]).unwrap());
+    let allowance = Allowance { reserved_bytes: OWN * BLOCK, quota_bytes: None };
+    let over = AtomicBool::new(false);
+    let allowed = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(SeqCst) {
+                two.discard(0, BLOCK).unwrap();
+            }
+        });
+        thread::sleep(Duration::from_millis(5));
+        let allowed = store.allow(ThinId(1), allowance);
+        over.store(true, SeqCst);
+        allowed
+    });
+    allowed.unwrap();
+    assert_eq!(store.usage().data_owed, 0);
 }

@@ -3,7 +3,11 @@
 //! What always holds (design A1): the answer to an abort or reset goes out only when none of the tasks that it names runs
 //! any more, whichever session and shard they belong to; tasks that did not start never will.
 
-use super::{Server, connection::Conn, task::Task};
+use super::{
+    Server,
+    connection::{Conn, Queued},
+    task::Task,
+};
 use crate::fence::Fence;
 use crate::message::{AtUnit, Message, post};
 use crate::outcome::Outcome;
@@ -13,7 +17,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use umbra_iscsi::pdu::request::task_function;
 use umbra_iscsi::pdu::response::task_response;
-use umbra_iscsi::target::{Aborted, TaskManagementRequest};
+use umbra_iscsi::target::{Aborted, Command, TaskManagementRequest};
 use umbra_scsi::mode::ModeState;
 use umbra_scsi::{Sense, SenseFormat};
 
@@ -94,11 +98,20 @@ impl<U: LogicalUnit> Server<U> {
     }
 
     /// Ends the commands of a session at a LUN that have not begun, those that wait for their data included: they were meant
-    /// for what was there, as it was.
-    pub(super) fn end_waiting(&mut self, c: usize, number: u16, why: Sense, format: SenseFormat) {
+    /// for what was there, as it was. Those that `spared` names go on waiting.
+    pub(super) fn end_waiting(
+        &mut self,
+        c: usize,
+        number: u16,
+        (why, format): (Sense, SenseFormat),
+        spared: impl Fn(&Command) -> bool,
+    ) {
         for (tag, lun) in self.conns[c].core.open_tasks() {
             let runs = |task: &Task<U>| task.conn == c && task.tag == tag && !task.aborted;
-            if lun.number() == Some(number) && !self.tasks.iter().any(|(_, task)| runs(task)) {
+            let waits = |queued: &Queued| queued.command.tag == tag && spared(&queued.command);
+            let goes_on =
+                self.tasks.iter().any(|(_, task)| runs(task)) || self.conns[c].queue.iter().any(waits);
+            if lun.number() == Some(number) && !goes_on {
                 self.forget(c, tag);
                 self.answer(c, tag, Outcome::check(why, format), None);
             }

@@ -51,10 +51,14 @@ impl<U: LogicalUnit> Server<U> {
     fn session_view_changed(&mut self, c: usize, old: &Arc<LunMap<U>>, new: &Arc<LunMap<U>>) {
         let numbers: BTreeSet<u16> = old.keys().chain(new.keys()).copied().collect();
         for number in numbers {
-            let before = old.get(&number);
-            if let Some(why) = ends_waiting(before, new.get(&number)) {
+            let (before, after) = (old.get(&number), new.get(&number));
+            if let Some(why) = ends_waiting(before, after) {
                 let format = before.map_or(SenseFormat::Fixed, |before| before.state.mode().sense_format);
-                self.end_waiting(c, number, why, format);
+                // LUN 0 answers some whether there is a unit or not.
+                let is_of_nobody = number == 0 && (before.is_none() || after.is_none());
+                self.end_waiting(c, number, (why, format), |command| {
+                    is_of_nobody && plan_missing(&command.cdb, Absence::LunZero).is_ok()
+                });
             }
         }
         let conn = &mut self.conns[c];

@@ -170,3 +170,19 @@ fn what_an_ordered_command_keeps_waiting_goes_on_when_that_is_aborted() {
     assert_eq!(raw.manage(task_function::ABORT_TASK, 1, simple), task_response::COMPLETE);
     assert!(raw.finish(ordered).is_good());
 }
+
+/// LUN 0 answers whether something is there or not: its first unit is no reason not to.
+#[test]
+fn who_waits_to_be_told_the_luns_is_told_them_when_the_first_comes_to_number_0() {
+    let (lab, unit, mut raw) = one_lun();
+    let new = self::unit();
+    let first = waiting(&mut raw, 1, ORDERED);
+    let mut report = [0; 12];
+    (report[0], report[8]) = (0xa0, 1);
+    let told = raw.start(0, &report, None, 256);
+    raw.ping();
+    lab.set(HOST_A, &[(0, &new, ReadWrite), (1, &unit, ReadWrite)]);
+    // Whatever becomes of that, it is told of the change.
+    send(&mut raw, first, 0xaa);
+    assert!(raw.finish(told).is_good());
+}

@@ -137,7 +137,7 @@ impl<R: MetaRead> Pool<R> {
     /// Data blocks.
     pub fn data_fill(&self) -> Fill {
         let map = &self.meta.data;
-        Fill { total: map.nr_blocks(), used: map.nr_allocated(), free: map.nr_free() }
+        Fill { total: map.nr_blocks(), used: map.nr_allocated(), free: map.nr_unused() }
     }
 
     /// Metadata blocks; the commit's reserve counts as used.

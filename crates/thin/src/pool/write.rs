@@ -120,19 +120,12 @@ impl<R: MetaRead> Pool<R> {
     /// Takes those of some data blocks that are free out of everybody's reach, until [`Pool::put_back`]; no state that a
     /// crash would bring back has them, nor does a write under way.
     pub fn set_aside(&mut self, blocks: Range<u64>) -> Vec<Range<u64>> {
-        let mut runs: Vec<Range<u64>> = Vec::new();
-        for block in blocks.filter(|block| self.meta.data.reserve_exact(*block)) {
-            match runs.last_mut() {
-                Some(run) if run.end == block => run.end += 1,
-                _ => runs.push(block..block + 1),
-            }
-        }
-        runs
+        self.meta.data.set_aside(blocks)
     }
 
     /// Makes what was set aside available again.
     pub fn put_back(&mut self, runs: &[Range<u64>]) {
-        runs.iter().cloned().flatten().for_each(|block| self.meta.data.give_back(block));
+        self.meta.data.put_back(runs);
     }
 }
 
